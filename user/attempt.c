@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* One attempt and the judgement on it. See attempt.h. */
+#include "attempt.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "process.h"
+
+struct attempt *attempt_new(struct process *p, uint32_t tid, enum config config, const char *domain)
+{
+	struct attempt *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	if (domain && !(a->domain = strdup(domain))) {
+		free(a);
+		return NULL;
+	}
+	a->process = p;
+	a->tid = tid;
+	a->config = config;
+	TAILQ_INIT(&a->lookups);
+	TAILQ_INIT(&a->legs);
+	return a;
+}
+
+void attempt_free(struct attempt *a)
+{
+	struct lookup *l;
+
+	if (!a)
+		return;
+	while ((l = TAILQ_FIRST(&a->lookups))) {
+		TAILQ_REMOVE(&a->lookups, l, by_attempt);
+		lookup_free(l);
+	}
+	free(a->domain);
+	free(a->server);
+	free(a);
+}
+
+int attempt_add_lookup(struct attempt *a, struct lookup *l)
+{
+	if (a->n_lookups == ATTEMPT_LOOKUPS_MAX)
+		return -ENOSPC;
+	TAILQ_INSERT_TAIL(&a->lookups, l, by_attempt);
+	a->n_lookups++;
+	l->attempt = a;
+	return 0;
+}
+
+int attempt_add_leg(struct attempt *a, struct leg *l)
+{
+	if (a->n_legs == ATTEMPT_LEGS_MAX)
+		return -ENOSPC;
+	TAILQ_INSERT_TAIL(&a->legs, l, by_attempt);
+	a->n_legs++;
+	l->attempt = a;
+	return 0;
+}
+
+static int leg_rank(const struct leg *l)
+{
+	return leg_tls_complete(l) ? 3 : leg_tls_started(l) ? 2 : l->established ? 1 : 0;
+}
+
+struct leg *attempt_winner(const struct attempt *a)
+{
+	struct leg *l, *best = NULL;
+
+	TAILQ_FOREACH(l, &a->legs, by_attempt)
+	if (leg_rank(l) > 0 && (!best || leg_rank(l) >= leg_rank(best)))
+		best = l;
+	return best;
+}
+
+struct lookup *attempt_find_lookup(const struct attempt *a, const char *name, uint16_t type)
+{
+	struct lookup *l;
+
+	TAILQ_FOREACH(l, &a->lookups, by_attempt)
+	if (l->type == type && dns_name_equal(l->name, name))
+		return l;
+	return NULL;
+}
+
+/* @name is @target, or @target with a search suffix behind it. */
+static bool name_extends(const char *name, const char *target)
+{
+	size_t n = strlen(target);
+
+	return dns_name_equal(name, target) || (n && strncmp(name, target, n) == 0 && name[n] == '.');
+}
+
+const struct report_answer *attempt_srv_target(const struct attempt *a, const char *name)
+{
+	struct lookup *l;
+
+	TAILQ_FOREACH(l, &a->lookups, by_attempt)
+	{
+		if (l->type != DNS_TYPE_SRV || lookup_failure(l))
+			continue;
+		for (size_t i = 0; i < l->n_answers; i++)
+			if (l->answers[i].type == DNS_TYPE_SRV && name_extends(name, l->answers[i].target))
+				return &l->answers[i];
+	}
+	return NULL;
+}
+
+bool attempt_srv_answered(const struct attempt *a)
+{
+	struct lookup *l;
+
+	TAILQ_FOREACH(l, &a->lookups, by_attempt)
+	if (l->type == DNS_TYPE_SRV && l->state == LOOKUP_ANSWERED && !lookup_failure(l))
+		return true;
+	return false;
+}
+
+bool attempt_srv_port(const struct attempt *a, uint16_t port)
+{
+	struct lookup *l;
+
+	TAILQ_FOREACH(l, &a->lookups, by_attempt)
+	if (lookup_srv_target(l, NULL, port))
+		return true;
+	return false;
+}
+
+struct lookup *attempt_addr_lookup(const struct attempt *a, const uint8_t addr[16])
+{
+	struct lookup *l;
+
+	TAILQ_FOREACH(l, &a->lookups, by_attempt)
+	if (lookup_is_address(l) && lookup_has_addr(l, addr))
+		return l;
+	return NULL;
+}
+
+bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote)
+{
+	struct leg *l;
+
+	TAILQ_FOREACH(l, &a->legs, by_attempt)
+	if (memcmp(&l->remote, remote, sizeof(*remote)) == 0)
+		return true;
+	return false;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* The latest thing that is known to have happened, and whether something is still awaited. */
+static bool outstanding(const struct attempt *a, uint64_t idle_ns, uint64_t *ret_last)
+{
+	struct lookup *lo;
+	struct leg *le;
+	uint64_t last = 0;
+	bool open = false;
+
+	TAILQ_FOREACH(lo, &a->lookups, by_attempt)
+	{
+		/* Nobody tells when a resolver library forgets a question on a socket that it keeps: an idle time after
+		 * its last message, it has. */
+		if (lo->state == LOOKUP_PENDING)
+			last = later(last, lo->last_ns + idle_ns);
+		else
+			last = later(last, lo->end_ns);
+	}
+	TAILQ_FOREACH(le, &a->legs, by_attempt)
+	{
+		if (leg_failed(le))
+			last = later(last, le->established ? leg_tls_end(le) : leg_tcp_end(le));
+		else
+			open = true;
+	}
+	*ret_last = last;
+	return open;
+}
+
+uint64_t attempt_deadline(const struct attempt *a, uint64_t idle_ns)
+{
+	struct leg *winner = attempt_winner(a);
+	const struct process *p = a->process;
+	uint64_t last;
+
+	if (winner && leg_tls_complete(winner)) {
+		const struct tls_handshake *h = leg_handshake(winner);
+		uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
+
+		if (h->server_after_ns && h->server_after_ns < settled)
+			settled = h->server_after_ns;
+		if (leg_end(winner) && leg_end(winner) < settled)
+			/* Failed right after the handshake: the process may still go on, so wait as for any failure. */
+			return p->exit_ns ? p->exit_ns : leg_end(winner) + idle_ns;
+		return settled;
+	}
+	if (outstanding(a, idle_ns, &last))
+		return 0;
+	if (p->exit_ns)
+		return p->exit_ns;
+	return last + idle_ns;
+}
+
+/* --- Judgement --- */
+
+static void fail(struct attempt_verdict *v, enum phase phase, const char *reason, uint64_t end_ns)
+{
+	v->outcome = strcmp(reason, "process_exit") == 0 ? OUTCOME_ABANDONED : OUTCOME_FAILED;
+	v->failed_phase = phase;
+	snprintf(v->reason, sizeof(v->reason), "%s", reason);
+	if (end_ns > v->end_ns)
+		v->end_ns = end_ns;
+}
+
+static void alert_reason(const char *side, const struct tls_alert_seen *alert, char *buf, size_t size)
+{
+	const char *name = alert->kind == TLS_ALERT_ENCRYPTED ? "encrypted" : tls_alert_name(alert->description);
+
+	if (name)
+		snprintf(buf, size, "%s:%s", side, name);
+	else
+		snprintf(buf, size, "%s:%u", side, alert->description);
+}
+
+enum {
+	ALERT_BAD_CERTIFICATE = 42,
+	ALERT_UNSUPPORTED_CERTIFICATE = 43,
+	ALERT_CERTIFICATE_REVOKED = 44,
+	ALERT_CERTIFICATE_EXPIRED = 45,
+	ALERT_CERTIFICATE_UNKNOWN = 46,
+	ALERT_UNKNOWN_CA = 48,
+};
+
+/*
+ * Where the client alerts on the certificate and the certificate shows why. A self-signed one also draws unknown_ca, so
+ * it is asked first: the more exact reason.
+ */
+static const char *certificate_reason(const struct tls_alert_seen *sent, const struct attempt_names *names)
+{
+	const struct cert_info *c = names->cert;
+	bool about_cert =
+		sent->kind == TLS_ALERT_PLAIN &&
+		((sent->description >= ALERT_BAD_CERTIFICATE && sent->description <= ALERT_CERTIFICATE_UNKNOWN) ||
+		 sent->description == ALERT_UNKNOWN_CA);
+
+	if (!about_cert)
+		return NULL;
+	if (c && c->self_signed)
+		return "self_signed";
+	if (sent->description == ALERT_UNKNOWN_CA)
+		return "untrusted";
+	if (!c)
+		return NULL;
+	if (names->now_s > c->not_after)
+		return "expired";
+	if (names->now_s < c->not_before)
+		return "not_yet_valid";
+	if (names->domain == CERT_MATCH_NO)
+		return "san_domain_missing";
+	if (names->server == CERT_MATCH_NO)
+		return "san_server_missing";
+	return NULL;
+}
+
+/* How a connection ended, in words of phases tls and register. */
+static const char *close_reason(const struct leg *l, uint64_t exit_ns, bool client_waited)
+{
+	uint64_t end = leg_end(l);
+
+	if (l->rst_in_ns && l->rst_in_ns <= end)
+		return "reset";
+	if (l->server_closed_first)
+		return l->fin_in_ns || !l->sk_err ? "closed_by_server" : "reset";
+	if (exit_ns && end && exit_ns <= end)
+		return "process_exit";
+	if (!end)
+		return exit_ns ? "process_exit" : "gave_up";
+	return client_waited ? "gave_up" : "closed_by_client";
+}
+
+/* Was it the server's turn when the connection ended? */
+static bool awaits_server(const struct tls_handshake *h)
+{
+	return h->last_client_ns && h->last_client_ns > h->last_server_ns;
+}
+
+static void judge_tls(const struct leg *l, const struct attempt_names *names, uint64_t exit_ns,
+		      struct attempt_verdict *v)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+	char reason[ATTEMPT_REASON_MAX];
+	const char *cert;
+	uint64_t end = leg_tls_end(l);
+
+	if (!end)
+		end = exit_ns ? exit_ns : later(h->last_client_ns, h->last_server_ns);
+	if (leg_not_tls(l)) {
+		fail(v, PHASE_TLS, "not_tls", end);
+	} else if (h->received.kind && (!h->sent.kind || h->received.ts <= h->sent.ts)) {
+		alert_reason("alert_received", &h->received, reason, sizeof(reason));
+		fail(v, PHASE_TLS, reason, h->received.ts);
+	} else if (h->sent.kind) {
+		cert = certificate_reason(&h->sent, names);
+		alert_reason("alert_sent", &h->sent, reason, sizeof(reason));
+		fail(v, PHASE_TLS, cert ? cert : reason, h->sent.ts);
+	} else {
+		fail(v, PHASE_TLS, close_reason(l, exit_ns, awaits_server(h)), end);
+	}
+}
+
+static void judge_register(const struct leg *l, uint64_t exit_ns, struct attempt_verdict *v)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+	bool waited = h->client_app_ns && h->last_client_ns > h->last_server_ns;
+	char reason[ATTEMPT_REASON_MAX];
+
+	/* Under TLS 1.3 a refused client certificate shows only now. */
+	if (h->received.kind) {
+		alert_reason("alert_received", &h->received, reason, sizeof(reason));
+		fail(v, PHASE_REGISTER, reason, leg_end(l));
+		return;
+	}
+	fail(v, PHASE_REGISTER, close_reason(l, exit_ns, waited), leg_end(l));
+}
+
+static void judge_leg(const struct leg *l, const struct attempt_names *names, uint64_t exit_ns,
+		      struct attempt_verdict *v)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+	const char *tcp = leg_tcp_result(l, exit_ns);
+	uint64_t end = leg_tcp_end(l);
+
+	/* What else happened later (an answer nobody waited for, a loser of happy eyeballs) is not the attempt's end.
+	 */
+	v->end_ns = 0;
+	if (leg_tls_complete(l)) {
+		uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
+
+		if (leg_end(l) && leg_end(l) < settled && !h->server_after_ns) {
+			judge_register(l, exit_ns, v);
+			return;
+		}
+		v->outcome = OUTCOME_CONNECTED;
+		v->end_ns = h->complete_ns;
+	} else if (strcmp(tcp, "connected") == 0) {
+		judge_tls(l, names, exit_ns, v);
+	} else if (strcmp(tcp, "pending") == 0) {
+		fail(v, PHASE_TCP, exit_ns ? "process_exit" : "gave_up", later(exit_ns, l->last_syn_ns));
+	} else {
+		fail(v, PHASE_TCP, tcp, end);
+	}
+}
+
+/* Of the questions for the last name asked, the one that says most: A before AAAA, any other failure before nodata. */
+static const struct lookup *telling_lookup(const struct attempt *a, const struct lookup *last)
+{
+	const struct lookup *l, *best = last;
+
+	TAILQ_FOREACH(l, &a->lookups, by_attempt)
+	{
+		if (!lookup_is_address(last) || !lookup_is_address(l) || !dns_name_equal(l->name, last->name))
+			continue;
+		if (!lookup_failure(l) && l->state == LOOKUP_ANSWERED)
+			return l;
+		if (lookup_failure(l) && lookup_failure(best) && strcmp(lookup_failure(best), "nodata") == 0)
+			best = l;
+		else if (l->type == DNS_TYPE_A &&
+			 (l->state == LOOKUP_PENDING || strcmp(lookup_failure(l), "nodata") != 0))
+			best = l;
+	}
+	return best;
+}
+
+static void judge_lookup(const struct attempt *a, const struct lookup *last, uint64_t exit_ns,
+			 struct attempt_verdict *v)
+{
+	const struct lookup *l = telling_lookup(a, last);
+	enum phase phase = l->type == DNS_TYPE_SRV ? PHASE_SRV : PHASE_ADDRESS;
+	const char *failure = lookup_failure(l);
+	uint64_t end = v->end_ns;
+
+	if (l->state == LOOKUP_PENDING || (exit_ns && l->end_ns >= exit_ns && l->state == LOOKUP_GIVEN_UP)) {
+		fail(v, phase, exit_ns ? "process_exit" : "timeout", later(exit_ns, l->last_ns));
+	} else if (failure) {
+		fail(v, phase, failure, l->end_ns);
+	} else {
+		/* The answer was good and the client did nothing with it. */
+		fail(v, phase == PHASE_SRV ? PHASE_ADDRESS : PHASE_TCP, "gave_up", end);
+	}
+}
+
+void attempt_judge(const struct attempt *a, const struct attempt_names *names, struct attempt_verdict *ret)
+{
+	uint64_t exit_ns = a->process->exit_ns;
+	struct attempt_verdict v = {.outcome = OUTCOME_FAILED, .failed_phase = PHASE_NONE, .start_ns = UINT64_MAX};
+	struct leg *winner = attempt_winner(a), *le, *last_leg = NULL;
+	struct lookup *lo, *last_lookup = NULL;
+
+	TAILQ_FOREACH(lo, &a->lookups, by_attempt)
+	{
+		if (lo->first_ns < v.start_ns)
+			v.start_ns = lo->first_ns;
+		v.end_ns = later(v.end_ns, lo->end_ns ? lo->end_ns : lo->last_ns);
+		if (!last_lookup || lo->first_ns >= last_lookup->first_ns)
+			last_lookup = lo;
+	}
+	TAILQ_FOREACH(le, &a->legs, by_attempt)
+	{
+		if (leg_tcp_start(le) < v.start_ns)
+			v.start_ns = leg_tcp_start(le);
+		v.end_ns = later(v.end_ns, leg_tcp_end(le));
+		if (!last_leg || leg_tcp_start(le) >= leg_tcp_start(last_leg))
+			last_leg = le;
+	}
+	if (winner && leg_tls_complete(winner))
+		judge_leg(winner, names, exit_ns, &v);
+	else if (last_leg && (!last_lookup || leg_tcp_start(last_leg) >= last_lookup->first_ns))
+		/* Happy eyeballs: what got furthest tells why, not the last one begun. */
+		judge_leg(winner && !leg_failed(winner) ? winner : last_leg, names, exit_ns, &v);
+	else if (last_lookup)
+		judge_lookup(a, last_lookup, exit_ns, &v);
+	*ret = v;
+}
