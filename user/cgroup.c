@@ -175,9 +175,9 @@ int cgroup_scope_of(const struct cgroup_mount *mount, const char *rest, int base
 		/* The mount's root itself: nothing above it can be reached, and nothing is to be told apart. */
 		len = snprintf(scope.dir, sizeof(scope.dir), "%s", mount->dir);
 	} else {
-		if (strlen(slash + 1) >= sizeof(scope.name))
+		len = snprintf(scope.name, sizeof(scope.name), "%s", slash + 1);
+		if (len >= (int)sizeof(scope.name))
 			return -ENAMETOOLONG;
-		strcpy(scope.name, slash + 1);
 		if (base >= 0)
 			scope.level = base + depth;
 		len = snprintf(scope.dir, sizeof(scope.dir), "%s%.*s", mount->dir, (int)(slash - rest), rest);
@@ -235,58 +235,65 @@ static int mount_base(const struct cgroup_mount *mount)
 	return -1;
 }
 
-/* An existing directory: given as seen in the file system, or from the cgroup2 root. */
+/*
+ * An existing directory: given as seen in the file system, or from the cgroup2 root. *@ret_rest points into @real.
+ */
 static int path_locate(const struct cgroup_mounts *mounts, const char *path, char real[static PATH_MAX],
-		       struct failure *f)
+		       const struct cgroup_mount **ret_mount, const char **ret_rest, struct failure *f)
 {
 	char joined[2 * CGROUP_PATH_MAX + 2];
+	const struct cgroup_mount *mount = NULL;
 	const char *rest;
+	struct stat st;
 
-	if (*path == '/' && realpath(path, real) && cgroup_mounts_holder(mounts, real, &rest))
-		return is_cgroup2(real) ? 0
-					: failure_set(f, -ENOTDIR, "--cgroup %.200s: not a cgroup v2 directory", path);
+	if (*path == '/' && realpath(path, real))
+		mount = cgroup_mounts_holder(mounts, real, &rest);
 	snprintf(joined, sizeof(joined), "%s/%s", mounts->mount[0].dir, path);
-	if (realpath(joined, real) && cgroup_mounts_holder(mounts, real, &rest) && is_cgroup2(real))
-		return 0;
-	return failure_set(
-		f, -ENOENT,
-		"--cgroup %.200s: no such directory in %.100s; start what it belongs to first, or use --unit "
-		"NAME, which waits for it",
-		path, mounts->mount[0].dir);
+	if (!mount && realpath(joined, real))
+		mount = cgroup_mounts_holder(mounts, real, &rest);
+	if (!mount)
+		return failure_set(
+			f, -ENOENT,
+			"--cgroup %.200s: no such directory in %.100s; start what it belongs to first, or use "
+			"--unit NAME, which waits for it",
+			path, mounts->mount[0].dir);
+	if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode) || !is_cgroup2(real))
+		return failure_set(f, -ENOTDIR, "--cgroup %.200s: not a cgroup v2 directory; give one below %.100s",
+				   path, mounts->mount[0].dir);
+	*ret_mount = mount;
+	*ret_rest = rest;
+	return 0;
+}
+
+/* A unit: slices nest as they like, so it is at a level that only its start decides. -ENAMETOOLONG. */
+static int unit_scope(const struct cgroup_mount *mount, const char *rest, const char *unit, struct cgroup_scope *scope)
+{
+	int dir_len = snprintf(scope->dir, sizeof(scope->dir), "%s%s", mount->dir, rest);
+	int name_len = snprintf(scope->name, sizeof(scope->name), "%s", unit);
+
+	scope->level = CGROUP_LEVEL_ANY;
+	return dir_len < (int)sizeof(scope->dir) && name_len < (int)sizeof(scope->name) ? 0 : -ENAMETOOLONG;
 }
 
 int cgroup_resolve(const struct cgroup_mounts *mounts, const char *path, const char *unit,
 		   struct cgroup_scope *ret_scope, struct failure *f)
 {
-	struct cgroup_scope scope = {.level = CGROUP_LEVEL_ANY};
 	const struct cgroup_mount *mount = &mounts->mount[0];
-	bool has_unit = unit && *unit;
-	char real[PATH_MAX];
+	struct cgroup_scope scope;
+	char real[PATH_MAX] = "";
 	const char *rest = "";
-	struct stat st;
-	int r;
+	int r = 0;
 
-	if (path && *path) {
-		r = path_locate(mounts, path, real, f);
-		if (r < 0)
-			return r;
-		if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode))
-			return failure_set(f, -ENOTDIR, "--cgroup %.200s: not a directory; give a cgroup's directory",
-					   path);
-		mount = cgroup_mounts_holder(mounts, real, &rest);
-	}
-	if (has_unit) {
-		if (strlen(mount->dir) + strlen(rest) >= sizeof(scope.dir) || strlen(unit) >= sizeof(scope.name))
-			return failure_set(f, -ENAMETOOLONG, "--unit %.100s: name or path too long", unit);
-		/* Slices nest as they like: the unit is at a level that only its start decides. */
-		snprintf(scope.dir, sizeof(scope.dir), "%s%s", mount->dir, rest);
-		strcpy(scope.name, unit);
-	} else {
+	if (path && *path)
+		r = path_locate(mounts, path, real, &mount, &rest, f);
+	if (r < 0)
+		return r;
+	if (unit && *unit)
+		r = unit_scope(mount, rest, unit, &scope);
+	else
 		r = cgroup_scope_of(mount, rest, mount_base(mount), &scope);
-		if (r < 0)
-			return failure_set(f, r, "--cgroup %.200s: path too long; give a directory nearer the root",
-					   path);
-	}
+	if (r < 0)
+		return failure_set(f, r, "%.200s: path too long; give a directory nearer the root", real);
 	*ret_scope = scope;
 	return 0;
 }
@@ -348,8 +355,5 @@ int cgroup_path_of_id(const struct cgroup_mount *mount, uint64_t id, char *buf, 
 	if (strncmp(path, mount->dir, skip) != 0)
 		return -ENOENT;
 	rest = path[skip] ? path + skip : "/";
-	if (strlen(rest) >= size)
-		return -ENAMETOOLONG;
-	strcpy(buf, rest);
-	return 0;
+	return snprintf(buf, size, "%s", rest) < (int)size ? 0 : -ENAMETOOLONG;
 }

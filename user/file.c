@@ -62,7 +62,7 @@ int file_read(int dirfd, const char *path, size_t max, char **ret_text, size_t *
 		return -errno;
 	r = fd_read_all(fd, max, &text, &len);
 	close(fd);
-	if (r < 0)
+	if (!text)
 		return r;
 	if (len == max) {
 		char *end = memrchr(text, '\n', len);

@@ -165,7 +165,7 @@ static int name_set(const struct option_row *row, const char *value, char *ret_n
 	if (digits)
 		return bad(row, value, "an address, not a name; give the name that certificate and DNS use", f);
 	name[len] = '\0';
-	strcpy(ret_name, name);
+	memcpy(ret_name, name, len + 1);
 	return 0;
 }
 
@@ -202,9 +202,8 @@ static int unit_set(const struct option_row *row, const char *value, struct opti
 		return bad(row, value, "empty; give a unit's name as `systemctl` lists it", f);
 	if (value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")])
 		return bad(row, value, "not a unit's name; give one as `systemctl` lists it, or use --cgroup PATH", f);
-	if (strlen(value) + strlen(suffix) >= sizeof(o->unit))
+	if (snprintf(o->unit, sizeof(o->unit), "%s%s", value, suffix) >= (int)sizeof(o->unit))
 		return bad(row, value, "longer than the 255 characters of a unit's name; check it", f);
-	strcpy(stpcpy(o->unit, value), suffix);
 	return 0;
 }
 
