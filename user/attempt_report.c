@@ -196,11 +196,9 @@ static int64_t offset(uint64_t ts, uint64_t start)
 	return (int64_t)(ts - start);
 }
 
-void attempt_fill_lookup(const struct lookup *l, uint64_t attempt_id, uint64_t start_ns, uint64_t until_ns,
-			 struct report_lookup *r, struct report_upstream upstream[static LOOKUP_UPSTREAM_MAX])
+void attempt_fill_lookup(const struct lookup *l, uint64_t attempt_id, uint64_t start_ns, struct report_lookup *r,
+			 struct report_upstream upstream[static LOOKUP_UPSTREAM_MAX])
 {
-	uint64_t end = l->end_ns ? l->end_ns : until_ns;
-
 	for (size_t i = 0; i < l->n_upstream; i++) {
 		const struct lookup_upstream *u = &l->upstream[i];
 
@@ -222,7 +220,7 @@ void attempt_fill_lookup(const struct lookup *l, uint64_t attempt_id, uint64_t s
 		.resolver = l->resolver,
 		.queries = l->queries,
 		.start_ns = offset(l->first_ns, start_ns),
-		.duration_ns = end ? offset(end, l->first_ns) : NS_UNKNOWN,
+		.duration_ns = l->end_ns ? offset(l->end_ns, l->first_ns) : NS_UNKNOWN,
 		.answers = l->answers,
 		.n_answers = l->n_answers,
 		.upstream = upstream,
@@ -444,7 +442,7 @@ static void parts_fill(struct draft *d, struct report_attempt *r)
 	{
 		size_t i = r->n_lookups++;
 
-		attempt_fill_lookup(lo, d->a->id, d->verdict.start_ns, d->until_ns, &d->lookups[i], d->upstream[i]);
+		attempt_fill_lookup(lo, d->a->id, d->verdict.start_ns, &d->lookups[i], d->upstream[i]);
 	}
 	TAILQ_FOREACH(le, &d->a->legs, by_attempt)
 	attempt_fill_leg(le, d->a->id, d->verdict.start_ns, &d->legs[r->n_legs++]);

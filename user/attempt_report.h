@@ -23,8 +23,8 @@ int attempt_report(const struct attempt *a, const struct attempt_context *ctx, c
 		   struct attempt_verdict *ret_verdict);
 
 /* One lookup or leg of the attempt, offsets from @start_ns. The answers belong to the lookup. */
-void attempt_fill_lookup(const struct lookup *l, uint64_t attempt_id, uint64_t start_ns, uint64_t until_ns,
-			 struct report_lookup *r, struct report_upstream upstream[static LOOKUP_UPSTREAM_MAX]);
+void attempt_fill_lookup(const struct lookup *l, uint64_t attempt_id, uint64_t start_ns, struct report_lookup *r,
+			 struct report_upstream upstream[static LOOKUP_UPSTREAM_MAX]);
 void attempt_fill_leg(const struct leg *l, uint64_t attempt_id, uint64_t start_ns, struct report_leg *r);
 
 #endif

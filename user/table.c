@@ -55,6 +55,11 @@ void table_remove(struct table *t, uint64_t key)
 	OPENSSL_LH_delete((OPENSSL_LHASH *)t, &key);
 }
 
+void table_each(struct table *t, void (*visit)(void *object, void *arg), void *arg)
+{
+	OPENSSL_LH_doall_arg((OPENSSL_LHASH *)t, visit, arg);
+}
+
 size_t table_count(const struct table *t)
 {
 	return OPENSSL_LH_num_items((const OPENSSL_LHASH *)t);

@@ -18,6 +18,8 @@ void *table_find(const struct table *t, uint64_t key); /* NULL */
 /* 0, -EEXIST, or -ENOMEM. */
 int table_insert(struct table *t, void *object);
 void table_remove(struct table *t, uint64_t key);
+/* @visit must not change the table. */
+void table_each(struct table *t, void (*visit)(void *object, void *arg), void *arg);
 size_t table_count(const struct table *t);
 
 #endif

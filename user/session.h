@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The active connection after an attempt, until it ends. Pure. */
+#ifndef CBTRACE_SESSION_H
+#define CBTRACE_SESSION_H
+
+#include "leg.h"
+#include "report.h"
+
+struct session {
+	uint64_t id, attempt;
+	uint64_t start_ns;
+	char *domain, *server; /* NULL unknown */
+};
+
+struct session *session_new(uint64_t id, uint64_t attempt, uint64_t start_ns, const char *domain, const char *server);
+void session_free(struct session *s); /* accepts NULL */
+
+/* Its state as the leg tells it. @realtime_offset: ns, wall clock = monotonic + this. */
+void session_report(const struct session *s, const struct leg *l, int64_t realtime_offset,
+		    const struct report_handler *handler);
+
+#endif
