@@ -8,9 +8,7 @@
 
 #include <cbtrace/event.h>
 
-#define RECORDING_MAGIC \
-	"\x89"          \
-	"CBTREC\n" /* no text file begins so, and a conversion of line ends breaks it */
+#define RECORDING_MAGIC	     "\211CBTREC\n" /* no text file begins so; a conversion of line ends breaks it */
 #define RECORDING_MAGIC_LEN  8
 #define RECORDING_BYTE_ORDER 0x01020304U /* in the order of the machine that wrote it */
 #define RECORDING_ALIGN	     8
