@@ -492,6 +492,8 @@ static int options_settle(struct options *o, uint32_t seen, char *const *operand
 	case COMMAND_RECORD:
 		if (!o->file)
 			return failure_set(f, -EINVAL, "record needs a file to write: cbtrace record -o FILE");
+		if (o->json && strcmp(o->file, "-") == 0)
+			return failure_set(f, -EINVAL, "--json and -o - both want the output; give -o a file");
 		break;
 	case COMMAND_HELP:
 		o->topic = n > 0 ? command_find(operands[0]) : COMMAND_NONE;

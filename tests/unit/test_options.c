@@ -257,6 +257,7 @@ static void wrong_lines_give_one_line_and_leave_the_result_alone(void **state)
 		{"record -o", "--output FILE"},
 		{"record -o ~", "file"},
 		{"record -o a -o b", "twice"},
+		{"record --json -o -", "give -o a file"},
 		{"record file -o a", "what is file"},
 		{"replay", "replay FILE"},
 		{"replay a b", "what is b"},
