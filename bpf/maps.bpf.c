@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The one place where the shared maps and the configuration exist. See maps.h. */
+#include "maps.h"
+
+struct events_map events SEC(".maps");
+struct sockets_map sockets SEC(".maps");
+struct tracked_map tracked SEC(".maps");
+struct procs_map procs SEC(".maps");
+struct askers_map askers SEC(".maps");
+struct done_map done SEC(".maps");
+struct lost_map lost SEC(".maps");
+
+const volatile struct scope_config scope = {0};
+const volatile __u16 ports[PORTS_MAX] = {0};
+const volatile __u32 n_ports = 0;
+const volatile char component_label[16] = "_xmpp-component";
+volatile __u32 asleep = 0;
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Into the ring, and what happens when it is full. A record is reserved at a constant size (the verifier wants one) and
+ * carries its exact length; per-CPU scratch would not do, since egress in process context is interrupted by ingress and
+ * preempted by egress.
+ */
+#ifndef CBTRACE_BPF_RING_H
+#define CBTRACE_BPF_RING_H
+
+#include "maps.h"
+
+static __always_inline void lost_count(__u32 stage)
+{
+	__u64 *n = bpf_map_lookup_elem(&lost, &stage);
+
+	if (n)
+		*n += 1;
+}
+
+/*
+ * A wake-up costs ten times the event, so the reader comes by on a timer; only one that sleeps is woken, once. A plain
+ * store clears the flag: two producers at the same moment wake twice, which is harmless.
+ */
+static __always_inline void ring_submit(void *ev)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (asleep) {
+		asleep = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(ev, flags);
+}
+
+/* @st may be NULL: an event without socket storage. */
+static __always_inline void ring_lost(struct sock_state *st)
+{
+	lost_count(CBT_LOST_RING);
+	if (st && st->lost != 0xffff)
+		st->lost++;
+}
+
+static __always_inline void head_fill(struct cbt_hdr *h, __u64 ts, __u64 cookie, __u16 type, __u32 len)
+{
+	h->ts = ts;
+	h->cookie = cookie;
+	h->len = len;
+	h->type = type;
+	h->lost = 0;
+	h->tgid = 0;
+	h->tid = 0;
+}
+
+/* Head of an event of a socket: its owner, and what it lost before. */
+static __always_inline void head_fill_socket(struct cbt_hdr *h, struct sock_state *st, __u64 ts, __u16 type, __u32 len)
+{
+	head_fill(h, ts, st->cookie, type, len);
+	h->lost = st->lost;
+	h->tgid = st->tgid;
+	h->tid = st->tid;
+	st->lost = 0;
+}
+
+#endif

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Host-wide hooks. They count only for cookies and processes that the tables hold, never by their "current", which is
+ * whoever happened to run.
+ *
+ *   tp_btf/inet_sock_set_state   TCP state with sk_err: refused, unreachable, timed out; who closed first after the tap
+ * has closed. tp_btf/sched_process_exec    the process is another program now. tp_btf/sched_process_exit    its last
+ * thread ended.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "core.h"
+#include "maps.h"
+#include "ring.h"
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(cbt_state, struct sock *sk, int old_state, int new_state)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+	struct tracked *t, owner;
+	struct cbt_ev_state *ev;
+
+	if (!cookie)
+		return 0;
+	t = bpf_map_lookup_elem(&tracked, &cookie);
+	if (!t)
+		return 0;
+	owner = *t;
+	if (new_state == CBT_TCP_CLOSE)
+		bpf_map_delete_elem(&tracked, &cookie);
+	ev = bpf_ringbuf_reserve(&events, sizeof(*ev), 0);
+	if (!ev) {
+		ring_lost(NULL);
+		return 0;
+	}
+	head_fill(&ev->h, now, cookie, CBT_EV_STATE, sizeof(*ev));
+	ev->h.tgid = owner.tgid;
+	ev->h.tid = owner.tid;
+	ev->old_state = (__u8)old_state;
+	ev->new_state = (__u8)new_state;
+	ev->pad = 0;
+	ev->sk_err = sk->sk_err;
+	ring_submit(ev);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(cbt_exec, struct task_struct *p)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u32 tgid = p->tgid;
+	struct cbt_ev_exec *ev;
+
+	if (!bpf_map_lookup_elem(&procs, &tgid))
+		return 0;
+	ev = bpf_ringbuf_reserve(&events, sizeof(*ev), 0);
+	if (!ev) {
+		ring_lost(NULL);
+		return 0;
+	}
+	head_fill(&ev->h, now, 0, CBT_EV_EXEC, sizeof(*ev));
+	ev->h.tgid = tgid;
+	ev->h.tid = p->pid;
+	__builtin_memset(ev->comm, 0, sizeof(ev->comm));
+	BPF_CORE_READ_STR_INTO(&ev->comm, p, comm);
+	ring_submit(ev);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(cbt_exit, struct task_struct *p)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u32 tgid = p->tgid;
+	struct cbt_ev_exit *ev;
+
+	if (p->signal->live.counter != 0 || !bpf_map_lookup_elem(&procs, &tgid))
+		return 0;
+	bpf_map_delete_elem(&procs, &tgid);
+	bpf_map_delete_elem(&askers, &tgid);
+	ev = bpf_ringbuf_reserve(&events, sizeof(*ev), 0);
+	if (!ev) {
+		ring_lost(NULL);
+		return 0;
+	}
+	head_fill(&ev->h, now, 0, CBT_EV_EXIT, sizeof(*ev));
+	ev->h.tgid = tgid;
+	ev->h.tid = p->pid;
+	ev->code = p->exit_code;
+	ev->pad = 0;
+	ring_submit(ev);
+	return 0;
+}
