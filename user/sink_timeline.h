@@ -10,7 +10,7 @@
 #include "report.h"
 
 #define TIMELINE_WIDTH_MIN     60
-#define TIMELINE_WIDTH_DEFAULT 100 /* where there is no terminal */
+#define TIMELINE_WIDTH_DEFAULT 110 /* where there is no terminal */
 #define TIMELINE_WIDTH_MAX     200
 
 struct timeline_options {
