@@ -366,6 +366,7 @@ static void tls_split(const struct sink_timeline *s, const struct report_tls *tl
 	total = (double)tls->network_ns + (double)tls->server_ns + (double)tls->client_ns;
 	if (total <= 0)
 		return;
+	part(s, t);
 	text_puts(t, "network ");
 	percent(t, (double)tls->network_ns / total);
 	part(s, t);
@@ -402,7 +403,6 @@ static void tls_row(const struct sink_timeline *s, const struct report_attempt *
 	if (tls->alert) {
 		text_puts(&r->detail, "alert ");
 		safe(s, &r->detail, tls->alert, NAME_SHOWN);
-		part(s, &r->detail);
 	}
 	tls_split(s, tls, &r->detail);
 	if (tls->resumed == TRI_YES) {
@@ -659,9 +659,10 @@ static void bar(const struct sink_timeline *s, const struct columns *c, const st
 	size_t to = r->end_ns > 0 ? (size_t)((double)r->end_ns * scale + 0.5) : 0;
 	size_t at;
 
-	if (from >= cells)
-		from = cells - 1;
-	at = from / 8;
+	/* Only right edges can be drawn in eighths: a left one goes to the nearest cell. */
+	at = (from + 4) / 8;
+	if (at >= c->bar)
+		at = c->bar - 1;
 	if (to > cells)
 		to = cells;
 	if (to <= at * 8)
@@ -920,7 +921,8 @@ static void on_attempt(const struct report_attempt *a, void *arg)
 	header(s, a);
 	incomplete(s, a);
 	retry(s, a);
-	axis(s, &c, a->total_ns);
+	if (rows.n)
+		axis(s, &c, a->total_ns);
 	for (size_t i = 0; i < rows.n; i++)
 		row_write(s, &c, &rows.row[i], a->total_ns);
 	slowest(s, a);
