@@ -26,7 +26,7 @@ endif
 # Packages of Debian 12, by what they are for.
 DEPS_BUILD := gcc make pkg-config clang bpftool libbpf-dev libelf-dev libssl-dev libmicrohttpd-dev linux-libc-dev
 DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux
-DEPS_TEST := bats libcmocka-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
+DEPS_TEST := bats libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
 	libclang-rt-14-dev
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Werror
@@ -39,7 +39,8 @@ LDFLAGS += -fsanitize=$(SAN)
 endif
 LIBS := -lbpf -lelf -lz -lssl -lcrypto -lmicrohttpd
 
-BPF_SRC := $(wildcard bpf/*.bpf.c)
+# The definitions first: bpftool 7.1 links an extern map only behind its definition.
+BPF_SRC := bpf/maps.bpf.c $(filter-out bpf/maps.bpf.c,$(wildcard bpf/*.bpf.c))
 BPF_OBJ := $(BPF_SRC:bpf/%.c=$(BUILD)/bpf/%.o)
 BPF_CFLAGS := -g -O2 -std=gnu11 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Werror -Wno-unused-parameter \
 	-Iinclude -Ibpf -idirafter /usr/include/$(ARCH)-linux-gnu
@@ -98,11 +99,11 @@ $(SKEL): $(BUILD)/bpf/cbtrace.linked.o
 
 $(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka $(LIBS) -lresolv
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS) -lresolv
 
 $(BUILD)/tests/replay/%: tests/replay/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -Itests/replay -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka $(LIBS)
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -Itests/replay -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS)
 
 $(UNIT_HELP): $(BUILD)/%.o: %.c
 	$(Q)mkdir -p $(@D)

@@ -140,12 +140,10 @@ extern struct lost_map lost SEC(".maps");
 /* Filters with neutral defaults: what is off costs nothing, the verifier removes it. */
 struct scope_config {
 	__u32 pid;	    /* 0: any */
-	__s32 cgroup_level; /* level of the ancestor that must be called cgroup_name */
-	__u32 n_units;
+	__s32 cgroup_level; /* level of the ancestor that must be called cgroup_name; negative: any level */
 	__u32 has_comm, has_cgroup;
 	char comm[CBT_COMM_LEN];
 	char cgroup_name[SCOPE_NAME_LEN];
-	char unit[UNITS_MAX][SCOPE_NAME_LEN];
 };
 
 extern const volatile struct scope_config scope;

@@ -29,19 +29,11 @@ static __always_inline bool cgroup_name_matches(struct cgroup *cg)
 	char name[SCOPE_NAME_LEN] = {};
 	const char *at = BPF_CORE_READ(cg, kn, name);
 
-	if (bpf_probe_read_kernel_str(name, sizeof(name), at) < 0)
-		return false;
-	if (scope.has_cgroup && BPF_CORE_READ(cg, level) == scope.cgroup_level)
-		return name_equal(name, scope.cgroup_name, SCOPE_NAME_LEN);
-	if (scope.has_cgroup && scope.cgroup_level < 0 && name_equal(name, scope.cgroup_name, SCOPE_NAME_LEN))
-		return true;
-	for (__u32 i = 0; i < UNITS_MAX; i++)
-		if (i < scope.n_units && name_equal(name, scope.unit[i], SCOPE_NAME_LEN))
-			return true;
-	return false;
+	return bpf_probe_read_kernel_str(name, sizeof(name), at) > 0 &&
+	       name_equal(name, scope.cgroup_name, sizeof(name));
 }
 
-/* One of the ancestors, the process's own cgroup included. */
+/* The ancestor at the wanted level, or any, the process's own cgroup included. */
 static __always_inline bool cgroup_in_scope(struct task_struct *task)
 {
 	struct cgroup *cg = BPF_CORE_READ(task, cgroups, dfl_cgrp);
@@ -49,8 +41,9 @@ static __always_inline bool cgroup_in_scope(struct task_struct *task)
 	for (int i = 0; i < CGROUP_DEPTH_MAX && cg; i++) {
 		struct cgroup_subsys_state *parent;
 
-		if (cgroup_name_matches(cg))
-			return true;
+		if (scope.cgroup_level < 0 || BPF_CORE_READ(cg, level) == scope.cgroup_level)
+			if (cgroup_name_matches(cg))
+				return true;
 		parent = BPF_CORE_READ(cg, self.parent);
 		if (!parent)
 			break;
@@ -73,7 +66,7 @@ static __always_inline bool owner_in_scope(struct cbt_owner *owner, __u32 *tgid,
 	BPF_CORE_READ_STR_INTO(&owner->comm, task, group_leader, comm);
 	if (scope.has_comm && !name_equal(owner->comm, scope.comm, CBT_COMM_LEN))
 		return false;
-	if ((scope.has_cgroup || scope.n_units) && !cgroup_in_scope(task))
+	if (scope.has_cgroup && !cgroup_in_scope(task))
 		return false;
 	owner->cgroup_id = bpf_get_current_cgroup_id();
 	return true;
