@@ -25,7 +25,7 @@
 
 static __always_inline bool port_traced(__u16 port)
 {
-	for (__u32 i = 0; i < PORTS_MAX; i++) {
+	for (__u32 i = 0; i < SCOPE_PORTS_MAX; i++) {
 		if (i >= n_ports)
 			break;
 		if (ports[i] == port)

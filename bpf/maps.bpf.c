@@ -11,7 +11,7 @@ struct done_map done SEC(".maps");
 struct lost_map lost SEC(".maps");
 
 const volatile struct scope_config scope = {0};
-const volatile __u16 ports[PORTS_MAX] = {0};
+const volatile __u16 ports[SCOPE_PORTS_MAX] = {0};
 const volatile __u32 n_ports = 0;
 const volatile char component_label[16] = "_xmpp-component";
 volatile __u32 asleep = 0;

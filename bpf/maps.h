@@ -9,10 +9,9 @@
 #include <bpf/bpf_helpers.h>
 
 #include <cbtrace/event.h>
+#include <cbtrace/scope.h>
 
-#define PORTS_MAX	 64
 #define UNITS_MAX	 8
-#define SCOPE_NAME_LEN	 64
 #define CGROUP_DEPTH_MAX 16 /* ancestors looked at for a unit's name */
 #define TRACKED_MAX	 65536
 #define PROCS_MAX	 8192
@@ -137,17 +136,8 @@ extern struct askers_map askers SEC(".maps");
 extern struct done_map done SEC(".maps");
 extern struct lost_map lost SEC(".maps");
 
-/* Filters with neutral defaults: what is off costs nothing, the verifier removes it. */
-struct scope_config {
-	__u32 pid;	    /* 0: any */
-	__s32 cgroup_level; /* level of the ancestor that must be called cgroup_name; negative: any level */
-	__u32 has_comm, has_cgroup;
-	char comm[CBT_COMM_LEN];
-	char cgroup_name[SCOPE_NAME_LEN];
-};
-
 extern const volatile struct scope_config scope;
-extern const volatile __u16 ports[PORTS_MAX]; /* host order */
+extern const volatile __u16 ports[SCOPE_PORTS_MAX]; /* host order */
 extern const volatile __u32 n_ports;
 extern const volatile char
 	component_label[16]; /* here, since two objects' .rodata sections do not link when both have statics */

@@ -14,6 +14,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include <cbtrace/scope.h>
+
 #include "cbtrace.skel.h"
 #include "event.h"
 
