@@ -75,7 +75,7 @@ static int header_check(const struct recording_header *h, size_t n, const char *
 				   path, h->abi, CBT_ABI_VERSION);
 	if (n < sizeof(*h))
 		return header_fail(f, path, "is cut short in its header", "record anew");
-	if (h->header_len < sizeof(*h) || h->header_len > HEADER_LEN_MAX || h->header_len % RECORDING_ALIGN ||
+	if (h->header_len < sizeof(*h) || h->header_len > HEADER_LEN_MAX || h->header_len % RECORDING_ALIGN || h->pad ||
 	    h->host.h.type != CBT_EV_HOST || h->host.h.len != sizeof(h->host) ||
 	    event_check(&h->host, sizeof(h->host)) < 0)
 		return header_fail(f, path, "has a damaged header", "record anew");
