@@ -286,7 +286,6 @@ static void (*const wake_handler[WAKES])(struct live *l) = {
 
 static void live_loop(struct live *l)
 {
-	live_drain(l);
 	while (!l->stop) {
 		struct epoll_event ready[WAKES];
 		int n = epoll_wait(l->epoll, ready, WAKES, -1);
@@ -360,6 +359,7 @@ static int live_open_loop(struct live *l)
 
 static int live_open_scope(struct live *l)
 {
+	const struct cgroup_mount *mount = &l->mounts.mount[0];
 	struct proc_facts facts;
 	int r;
 
@@ -370,7 +370,8 @@ static int live_open_scope(struct live *l)
 		r = cgroup_resolve(&l->mounts, l->o->cgroup, l->o->unit, &l->scope, l->f);
 	if (r < 0)
 		return r;
-	l->processes = proc_table_new("/proc", &l->mounts.mount[0]);
+	/* Where only a subtree is mounted, a path found by id lacks its beginning; /proc has it. */
+	l->processes = proc_table_new("/proc", strcmp(mount->root, "/") == 0 ? mount : NULL);
 	if (!l->processes)
 		return -ENOMEM;
 	if (l->o->pid && proc_table_facts(l->processes, l->o->pid, host_now(), &facts) < 0)
@@ -426,7 +427,8 @@ static int live_open_ring(struct live *l)
 	r = ring_source_open(&config, &l->ring, l->f->text, sizeof(l->f->text));
 	if (r < 0)
 		return r;
-	return epoll_set(l, EPOLL_CTL_ADD, ring_source_fd(l->ring), WAKE_RING, 0);
+	/* It begins asleep: the first event wakes us. */
+	return epoll_set(l, EPOLL_CTL_ADD, ring_source_fd(l->ring), WAKE_RING, EPOLLIN);
 }
 
 static int live_open_http(struct live *l)
