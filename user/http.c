@@ -109,11 +109,17 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 {
 	(void)version;
 	(void)data;
-	(void)data_size;
-	/* The first call comes with the headers: answer at once, whatever else the client wants to send. */
-	(void)request;
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
 		return respond_static(c, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain", "only GET and HEAD\n");
+	/* The first call comes with the headers. An answer then would end the connection, as it should above. */
+	if (!*request) {
+		*request = arg;
+		return MHD_YES;
+	}
+	if (*data_size) {
+		*data_size = 0;
+		return MHD_YES;
+	}
 	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
 		if (strcmp(url, pages[i].path) != 0)
 			continue;
