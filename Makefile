@@ -37,7 +37,7 @@ ifneq ($(SAN),)
 ALL_CFLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=$(SAN)
 endif
-LIBS := -lbpf -lelf -lz -lssl -lcrypto -lmicrohttpd
+LIBS := -lbpf -lelf -lz -lssl -lcrypto -lmicrohttpd -lm
 
 # The definitions first: bpftool 7.1 links an extern map only behind its definition.
 BPF_SRC := bpf/maps.bpf.c $(filter-out bpf/maps.bpf.c,$(wildcard bpf/*.bpf.c))
@@ -66,7 +66,7 @@ DEPFILES := $(USER_OBJ:.o=.d) $(BPF_OBJ:.o=.d) $(UNIT_BIN:=.d) $(LAB_BIN:=.d) $(
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all bpf demo test unit unit-bin lab-bin e2e fuzz fuzz-long bench lint format clean install help deps
+.PHONY: all bpf demo test unit unit-bin lab-bin e2e fuzz fuzz-long kernels bench lint format clean install help deps
 
 all: cbtrace ## build ./cbtrace
 
@@ -146,6 +146,9 @@ fuzz: $(FUZZ_BIN) ## each fuzzer for a few seconds
 
 fuzz-long: $(FUZZ_BIN) ## each fuzzer for ten minutes
 	$(Q)BUILD=$(BUILD) tests/fuzz/run 600
+
+kernels: all ## load and use it on other kernels under qemu (slow, by hand)
+	$(Q)BUILD=$(BUILD) tests/kernels/run
 
 bench: all lab-bin $(BENCH_BIN) ## performance, as ratios inside one run
 	$(Q)BUILD=$(BUILD) tests/bench/run

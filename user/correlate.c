@@ -502,6 +502,11 @@ static struct attempt *attempt_for_srv(struct correlator *c, struct process *p, 
 		next = TAILQ_NEXT(a, by_process);
 		if (!a->domain || !domains_related(a->domain, domain))
 			continue;
+		if (!same && !TAILQ_EMPTY(&a->legs) && a->tid == tid && strcmp(a->domain, domain) == 0) {
+			/* It went on with names that it knew; now it asks again. */
+			attempt_end(c, a, 0);
+			continue;
+		}
 		if (!same) {
 			if (!attempt_srv_failed(a))
 				continue;
