@@ -6,41 +6,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How far ahead of the contiguous end a segment may lie to be believed: a receive window and some. */
-#define AHEAD_MAX   (16 * 1024 * 1024)
-#define PENDING_MAX 64 /* stretches that arrived beyond a hole; the farthest is forgotten */
+#define FRAGMENT_MIN 64 /* a record header waits alone: small; a flight grows by doubling */
 
-/* The stream became contiguous up to @end at @ts. */
+/* The contiguous end was moved to @end at @ts. */
 struct step {
-	uint64_t end, ts;
+	uint64_t end;
+	uint64_t ts;
 };
 
-/* Arrived beyond a hole. */
-struct stretch {
+/* Arrived ahead of a hole. When it joins, the time is that of the segment which filled the hole. */
+struct extent {
 	uint64_t start, end;
 };
 
-/* Copied bytes, in no particular piece size; sorted by offset, never overlapping. */
-struct piece {
-	struct piece *next;
-	uint64_t off;
-	size_t len, size;
-	uint8_t data[];
+/* A run of copied bytes. What was discarded at its front stays allocated until the run grows or ends. */
+struct fragment {
+	uint64_t off; /* of data[head] */
+	uint8_t *data;
+	size_t head, len, size;
 };
 
 struct stream {
-	bool has_origin;
-	uint32_t isn;
+	bool has_origin, late, cut;
+	uint32_t base; /* sequence number of offset 0 */
 	uint64_t end;
 	uint64_t first_ns, last_ns;
-	struct step steps[STREAM_EXTENTS_MAX];
-	size_t n_steps;
-	struct stretch pending[PENDING_MAX];
-	size_t n_pending;
-	struct piece *pieces;
-	size_t held; /* bytes in pieces */
-	uint64_t discarded;
-	bool cut;
+	uint64_t floor; /* bytes below are not kept */
+
+	struct step steps[STREAM_EXTENTS_MAX]; /* a ring */
+	size_t step_first, n_steps;
+	uint64_t forgotten; /* steps that ended up to here are gone */
+
+	struct extent ahead[STREAM_PIECES_MAX]; /* ascending, apart */
+	size_t n_ahead;
+
+	struct fragment fragments[STREAM_PIECES_MAX]; /* ascending, apart */
+	size_t n_fragments, held;
 };
 
 struct stream *stream_new(void)
@@ -52,16 +53,21 @@ void stream_free(struct stream *s)
 {
 	if (!s)
 		return;
-	stream_discard(s, UINT64_MAX);
+	for (size_t i = 0; i < s->n_fragments; i++)
+		free(s->fragments[i].data);
 	free(s);
 }
 
+/* --- Origin --- */
+
 void stream_set_isn(struct stream *s, uint32_t isn)
 {
-	if (s->has_origin)
+	/* A SYN that is sent again says nothing new; another number after data would move what is known. */
+	if (s->first_ns || s->n_fragments || s->floor)
 		return;
 	s->has_origin = true;
-	s->isn = isn;
+	s->late = false;
+	s->base = isn + 1;
 }
 
 bool stream_has_origin(const struct stream *s)
@@ -69,174 +75,94 @@ bool stream_has_origin(const struct stream *s)
 	return s->has_origin;
 }
 
-/*
- * The offset of @seq: the one nearest to the contiguous end, for sequence numbers wrap every 4 GiB. False if that lies
- * before the origin or implausibly far ahead.
- */
-static bool offset_of(struct stream *s, uint32_t seq, int64_t *ret)
+bool stream_started_late(const struct stream *s)
 {
-	int32_t distance;
-
-	if (!s->has_origin)
-		stream_set_isn(s, seq - 1);
-	distance = (int32_t)(seq - (s->isn + 1 + (uint32_t)s->end));
-	*ret = (int64_t)s->end + distance;
-	return distance <= AHEAD_MAX;
+	return s->late;
 }
+
+/* Offsets do not wrap: @seq is taken to be less than 2 GiB away from the contiguous end. Negative: before the origin.
+ */
+static int64_t stream_offset(struct stream *s, uint32_t seq)
+{
+	if (!s->has_origin) {
+		s->has_origin = s->late = true;
+		s->base = seq;
+	}
+	return (int64_t)s->end + (int32_t)(seq - (s->base + (uint32_t)s->end));
+}
+
+/* --- Extents --- */
 
 static void step_add(struct stream *s, uint64_t ts)
 {
-	if (s->n_steps && s->steps[s->n_steps - 1].ts == ts) {
-		s->steps[s->n_steps - 1].end = s->end;
-		return;
-	}
+	size_t at;
+
 	if (s->n_steps == STREAM_EXTENTS_MAX) {
-		memmove(s->steps, s->steps + 1, sizeof(s->steps) - sizeof(s->steps[0]));
+		s->forgotten = s->steps[s->step_first].end;
+		s->step_first = (s->step_first + 1) % STREAM_EXTENTS_MAX;
 		s->n_steps--;
 	}
-	s->steps[s->n_steps++] = (struct step){s->end, ts};
+	at = (s->step_first + s->n_steps++) % STREAM_EXTENTS_MAX;
+	s->steps[at] = (struct step){.end = s->end, .ts = ts};
 }
 
-static void pending_add(struct stream *s, uint64_t start, uint64_t end)
+/* What had arrived ahead and now is reached. */
+static void ahead_join(struct stream *s)
 {
-	size_t i;
+	size_t n = 0;
 
-	if (s->n_pending < PENDING_MAX) {
-		s->pending[s->n_pending++] = (struct stretch){start, end};
+	while (n < s->n_ahead && s->ahead[n].start <= s->end) {
+		if (s->ahead[n].end > s->end)
+			s->end = s->ahead[n].end;
+		n++;
+	}
+	s->n_ahead -= n;
+	memmove(s->ahead, s->ahead + n, s->n_ahead * sizeof(s->ahead[0]));
+}
+
+static void ahead_add(struct stream *s, uint64_t start, uint64_t end)
+{
+	size_t first = 0, last;
+
+	while (first < s->n_ahead && s->ahead[first].end < start)
+		first++;
+	last = first;
+	while (last < s->n_ahead && s->ahead[last].start <= end) {
+		if (s->ahead[last].start < start)
+			start = s->ahead[last].start;
+		if (s->ahead[last].end > end)
+			end = s->ahead[last].end;
+		last++;
+	}
+	if (first == last && s->n_ahead == STREAM_PIECES_MAX) {
+		s->cut = true;
 		return;
 	}
-	for (i = 0; i < s->n_pending; i++)
-		if (s->pending[i].start > start)
-			break;
-	s->cut = true;
-	if (i < s->n_pending)
-		s->pending[i] = (struct stretch){start, end};
-}
-
-/* Stretches that the contiguous end has reached join it. */
-static void pending_join(struct stream *s)
-{
-	for (size_t i = 0; i < s->n_pending;) {
-		if (s->pending[i].start > s->end) {
-			i++;
-			continue;
-		}
-		if (s->pending[i].end > s->end)
-			s->end = s->pending[i].end;
-		s->pending[i] = s->pending[--s->n_pending];
-		i = 0;
-	}
+	memmove(s->ahead + first + 1, s->ahead + last, (s->n_ahead - last) * sizeof(s->ahead[0]));
+	s->n_ahead = s->n_ahead - (last - first) + 1;
+	s->ahead[first] = (struct extent){.start = start, .end = end};
 }
 
 void stream_segment(struct stream *s, uint32_t seq, uint32_t len, uint64_t ts)
 {
-	int64_t off;
+	int64_t start = stream_offset(s, seq), end = start + len;
 
-	if (!len || !offset_of(s, seq, &off) || off + (int64_t)len <= 0)
+	if (end <= 0 || !len)
 		return;
+	if (start < 0)
+		start = 0;
 	if (!s->first_ns)
 		s->first_ns = ts;
+	if ((uint64_t)end <= s->end)
+		return;
 	s->last_ns = ts;
-	if (off > (int64_t)s->end) {
-		pending_add(s, (uint64_t)off, (uint64_t)off + len);
+	if ((uint64_t)start > s->end) {
+		ahead_add(s, (uint64_t)start, (uint64_t)end);
 		return;
 	}
-	if (off + (int64_t)len <= (int64_t)s->end)
-		return;
-	s->end = (uint64_t)(off + (int64_t)len);
-	pending_join(s);
+	s->end = (uint64_t)end;
+	ahead_join(s);
 	step_add(s, ts);
-}
-
-/* Bytes [off, off + len) that nobody holds yet, into a piece of their own before *@at. */
-static int piece_insert(struct stream *s, struct piece **at, uint64_t off, const uint8_t *data, size_t len)
-{
-	struct piece *p;
-
-	if (s->held + len > STREAM_BUFFER_MAX) {
-		s->cut = true;
-		return -ENOBUFS;
-	}
-	p = malloc(sizeof(*p) + len);
-	if (!p) {
-		s->cut = true;
-		return -ENOBUFS;
-	}
-	p->next = *at;
-	p->off = off;
-	p->len = p->size = len;
-	memcpy(p->data, data, len);
-	*at = p;
-	s->held += len;
-	return 0;
-}
-
-/* Neighbours become one piece, so that a reader gets what it needs in one. */
-static void pieces_join(struct stream *s)
-{
-	for (struct piece **at = &s->pieces; *at && (*at)->next;) {
-		struct piece *a = *at, *b = a->next, *joined;
-
-		if (a->off + a->len != b->off) {
-			at = &a->next;
-			continue;
-		}
-		if (a->size < a->len + b->len) {
-			/* Twice the size: a stream that comes byte by byte must not be copied once per byte. */
-			size_t size = 2 * (a->len + b->len);
-
-			joined = realloc(a, sizeof(*a) + size);
-			if (!joined)
-				return;
-			joined->size = size;
-			*at = a = joined;
-		}
-		memcpy(a->data + a->len, b->data, b->len);
-		a->len += b->len;
-		a->next = b->next;
-		free(b);
-	}
-}
-
-int stream_bytes(struct stream *s, uint32_t seq, const uint8_t *data, size_t len)
-{
-	struct piece **at = &s->pieces;
-	int64_t signed_off;
-	uint64_t off;
-	int r = 0;
-
-	if (!len || !offset_of(s, seq, &signed_off))
-		return 0;
-	if (signed_off < (int64_t)s->discarded) {
-		uint64_t skip = s->discarded - (uint64_t)signed_off;
-
-		if (skip >= len)
-			return 0;
-		data += skip;
-		len -= skip;
-		signed_off = (int64_t)s->discarded;
-	}
-	off = (uint64_t)signed_off;
-	while (len && r == 0) {
-		size_t n = len;
-
-		while (*at && (*at)->off + (*at)->len <= off)
-			at = &(*at)->next;
-		if (*at && (*at)->off <= off) {
-			/* The first copy wins. */
-			n = (*at)->off + (*at)->len - off;
-			n = n < len ? n : len;
-		} else {
-			if (*at && (*at)->off < off + n)
-				n = (*at)->off - off;
-			r = piece_insert(s, at, off, data, n);
-		}
-		off += n;
-		data += n;
-		len -= n;
-	}
-	pieces_join(s);
-	return r;
 }
 
 uint64_t stream_end(const struct stream *s)
@@ -244,15 +170,30 @@ uint64_t stream_end(const struct stream *s)
 	return s->end;
 }
 
+uint64_t stream_step(const struct stream *s, uint64_t off, uint64_t *ret_end)
+{
+	/* The newest are asked for most. */
+	for (size_t i = s->n_steps; i-- > 0;) {
+		const struct step *step = &s->steps[(s->step_first + i) % STREAM_EXTENTS_MAX];
+		uint64_t before = i ? s->steps[(s->step_first + i - 1) % STREAM_EXTENTS_MAX].end : 0;
+
+		if (step->end <= off)
+			return 0;
+		if (before <= off || !i) {
+			*ret_end = step->end;
+			return step->ts;
+		}
+	}
+	return 0;
+}
+
 uint64_t stream_time(const struct stream *s, uint64_t end)
 {
-	if (end > s->end || !s->n_steps)
+	uint64_t step_end;
+
+	if (!end || end <= s->forgotten)
 		return 0;
-	/* Steps were dropped from the front: before the oldest one kept, only the very first arrival is known. */
-	for (size_t i = 0; i < s->n_steps; i++)
-		if (s->steps[i].end >= end)
-			return i == 0 && s->n_steps == STREAM_EXTENTS_MAX && end <= 1 ? s->first_ns : s->steps[i].ts;
-	return 0;
+	return stream_step(s, end - 1, &step_end);
 }
 
 uint64_t stream_first_time(const struct stream *s)
@@ -265,27 +206,162 @@ uint64_t stream_last_time(const struct stream *s)
 	return s->last_ns;
 }
 
+/* --- Bytes --- */
+
+static uint64_t fragment_end(const struct fragment *f)
+{
+	return f->off + f->len;
+}
+
+static bool fragment_append(struct fragment *f, const uint8_t *data, size_t len)
+{
+	if (f->head && f->head + f->len + len > f->size) {
+		memmove(f->data, f->data + f->head, f->len);
+		f->head = 0;
+	}
+	if (!f->data || f->len + len > f->size) {
+		size_t size = f->size ? f->size : FRAGMENT_MIN;
+		uint8_t *grown;
+
+		while (size < f->len + len)
+			size *= 2;
+		grown = realloc(f->data, size);
+		if (!grown)
+			return false;
+		f->data = grown;
+		f->size = size;
+	}
+	memcpy(f->data + f->head + f->len, data, len);
+	f->len += len;
+	return true;
+}
+
+static void fragment_remove(struct stream *s, size_t i)
+{
+	free(s->fragments[i].data);
+	s->n_fragments--;
+	memmove(s->fragments + i, s->fragments + i + 1, (s->n_fragments - i) * sizeof(s->fragments[0]));
+}
+
+/* Fragments @i and the next touch: one piece, so that a reader sees it as one. */
+static int fragment_join(struct stream *s, size_t i)
+{
+	struct fragment *f = &s->fragments[i], *next = f + 1;
+
+	if (i + 1 >= s->n_fragments || fragment_end(f) != next->off)
+		return 0;
+	if (!fragment_append(f, next->data + next->head, next->len))
+		return -ENOMEM;
+	fragment_remove(s, i + 1);
+	return 0;
+}
+
+/* @len bytes that no fragment holds, in front of fragment @i. */
+static int fragment_insert(struct stream *s, size_t i, uint64_t off, const uint8_t *data, size_t len)
+{
+	struct fragment *f;
+
+	if (i && fragment_end(&s->fragments[i - 1]) == off) {
+		f = &s->fragments[--i];
+	} else {
+		if (s->n_fragments == STREAM_PIECES_MAX)
+			return -ENOBUFS;
+		f = &s->fragments[i];
+		memmove(f + 1, f, (s->n_fragments - i) * sizeof(*f));
+		s->n_fragments++;
+		*f = (struct fragment){.off = off};
+	}
+	if (!fragment_append(f, data, len)) {
+		if (!f->len)
+			fragment_remove(s, i);
+		return -ENOMEM;
+	}
+	s->held += len;
+	return fragment_join(s, i);
+}
+
+/* The first fragment that ends behind @off. */
+static size_t fragment_find(const struct stream *s, uint64_t off)
+{
+	size_t i = 0;
+
+	while (i < s->n_fragments && fragment_end(&s->fragments[i]) <= off)
+		i++;
+	return i;
+}
+
+int stream_bytes(struct stream *s, uint32_t seq, const uint8_t *data, size_t len)
+{
+	int64_t start = stream_offset(s, seq);
+	uint64_t at, end;
+
+	/* No segment is longer; it keeps the sums below from wrapping. */
+	if (len > UINT32_MAX || start + (int64_t)len <= 0)
+		return 0;
+	end = (uint64_t)(start + (int64_t)len);
+	at = start < 0 ? 0 : (uint64_t)start;
+	if (at < s->floor)
+		at = s->floor;
+	while (at < end) {
+		size_t i = fragment_find(s, at), room = STREAM_BUFFER_MAX - s->held;
+		uint64_t until = end;
+		int r;
+
+		if (i < s->n_fragments && s->fragments[i].off <= at) {
+			at = fragment_end(&s->fragments[i]);
+			continue;
+		}
+		if (i < s->n_fragments && s->fragments[i].off < end)
+			until = s->fragments[i].off;
+		if (!room) {
+			s->cut = true;
+			return -ENOBUFS;
+		}
+		if (until - at > room)
+			until = at + room;
+		r = fragment_insert(s, i, at, data + (size_t)((int64_t)at - start), (size_t)(until - at));
+		if (r < 0) {
+			s->cut = true;
+			return r;
+		}
+		at = until;
+	}
+	return 0;
+}
+
 size_t stream_peek(const struct stream *s, uint64_t off, const uint8_t **data)
 {
-	for (const struct piece *p = s->pieces; p && p->off <= off; p = p->next)
-		if (off < p->off + p->len) {
-			*data = p->data + (off - p->off);
-			return p->len - (off - p->off);
-		}
-	return 0;
+	size_t i = fragment_find(s, off), skip;
+	const struct fragment *f = &s->fragments[i];
+
+	if (i == s->n_fragments || f->off > off)
+		return 0;
+	skip = (size_t)(off - f->off);
+	*data = f->data + f->head + skip;
+	return f->len - skip;
 }
 
 void stream_discard(struct stream *s, uint64_t off)
 {
-	struct piece *p;
+	if (off <= s->floor)
+		return;
+	s->floor = off;
+	while (s->n_fragments) {
+		struct fragment *f = &s->fragments[0];
+		size_t n;
 
-	while ((p = s->pieces) && p->off + p->len <= off) {
-		s->pieces = p->next;
-		s->held -= p->len;
-		free(p);
+		if (f->off >= off)
+			return;
+		n = off - f->off < f->len ? (size_t)(off - f->off) : f->len;
+		s->held -= n;
+		if (n == f->len) {
+			fragment_remove(s, 0);
+			continue;
+		}
+		f->off += n;
+		f->head += n;
+		f->len -= n;
 	}
-	if (off != UINT64_MAX && off > s->discarded)
-		s->discarded = off;
 }
 
 bool stream_cut(const struct stream *s)
