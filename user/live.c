@@ -76,13 +76,47 @@ static void live_recorded(struct live *l, int r)
 	live_fail(l);
 }
 
-/* In this order: the recorder asks the correlator what it makes of the event. */
-static void live_deliver(struct live *l, const struct cbt_hdr *ev)
+static enum correlate_claim live_claims(const struct cbt_hdr *ev, void *arg)
+{
+	const struct live *l = arg;
+
+	if (ev->type == CBT_EV_PROC && ((const struct cbt_ev_proc *)ev)->flags & CBT_PROC_FORWARDER)
+		return CLAIM_YES;
+	return correlate_claims(l->correlator, ev);
+}
+
+static void live_record(struct live *l, const struct cbt_hdr *ev)
+{
+	if (l->recorder)
+		live_recorded(l, recorder_event(l->recorder, ev));
+}
+
+static void live_correlate(struct live *l, const struct cbt_hdr *ev)
 {
 	correlate_event(l->correlator, ev);
 	output_count(l->output, ev->type);
-	if (l->recorder)
-		live_recorded(l, recorder_event(l->recorder, ev));
+}
+
+/* In this order: the recorder asks the correlator what it makes of the event. */
+static void live_deliver(struct live *l, const struct cbt_hdr *ev)
+{
+	live_correlate(l, ev);
+	live_record(l, ev);
+}
+
+/*
+ * What is known of a process goes into a recording once its process has an attempt, just before the event that opened
+ * it; a process that never has one stays out. A forwarder's comes at once: a replay must know before its first
+ * question.
+ */
+static void live_record_process(struct live *l, uint32_t tgid)
+{
+	const struct cbt_ev_proc *proc = l->recorder ? proc_table_unrecorded(l->processes, tgid) : NULL;
+
+	if (!proc || live_claims(&proc->h, l) != CLAIM_YES)
+		return;
+	live_record(l, &proc->h);
+	proc_table_recorded(l->processes, tgid);
 }
 
 /* An event from the ring. After the end has been decided (--once) the rest is not looked at. */
@@ -95,8 +129,10 @@ static void live_emit(const struct cbt_hdr *ev, void *arg)
 		return;
 	proc = proc_table_observe(l->processes, ev, l->now);
 	if (proc)
-		live_deliver(l, &proc->h);
-	live_deliver(l, ev);
+		live_correlate(l, &proc->h);
+	live_correlate(l, ev);
+	live_record_process(l, ev->tgid);
+	live_record(l, ev);
 }
 
 /* @ev was made before the programs were attached: nothing in the ring is older. */
@@ -400,13 +436,6 @@ static int live_open_reports(struct live *l)
 	if (!l->correlator)
 		return -ENOMEM;
 	return 0;
-}
-
-static enum correlate_claim live_claims(const struct cbt_hdr *ev, void *arg)
-{
-	const struct live *l = arg;
-
-	return correlate_claims(l->correlator, ev);
 }
 
 static int live_open_recorder(struct live *l)

@@ -34,10 +34,12 @@
 struct proc_entry {
 	uint32_t tgid; /* 0: free */
 	bool forwarder;
-	bool provisional;    /* the sockets were read before this process was first seen */
-	uint64_t first_ns;   /* when it was first seen: time of the event */
-	uint64_t start_time; /* 0 unknown: it had gone */
-	uint64_t checked_ns; /* when it was last known to be the same process */
+	bool provisional;	  /* the sockets were read before this process was first seen */
+	uint64_t first_ns;	  /* when it was first seen: time of the event */
+	uint64_t start_time;	  /* 0 unknown: it had gone */
+	uint64_t checked_ns;	  /* when it was last known to be the same process */
+	struct cbt_ev_proc *told; /* owned; NULL: nothing was */
+	bool recorded;
 };
 
 struct netns {
@@ -52,10 +54,6 @@ struct proc_table {
 	const struct cgroup_mount *mount;
 	struct proc_entry entry[SETS][WAYS];
 	struct netns netns[NETNS_MAX];
-	union {
-		struct cbt_ev_proc event;
-		char room[sizeof(struct cbt_ev_proc) + CBT_PATH_MAX];
-	} out;
 };
 
 int proc_parse_cgroup(const char *text, char *buf, size_t size)
@@ -179,6 +177,9 @@ void proc_table_free(struct proc_table *t)
 		return;
 	if (t->dir >= 0)
 		close(t->dir);
+	for (size_t i = 0; i < SETS; i++)
+		for (size_t j = 0; j < WAYS; j++)
+			free(t->entry[i][j].told);
 	free(t);
 }
 
@@ -343,12 +344,18 @@ static struct proc_entry *entry_find(struct proc_table *t, uint32_t tgid)
 	return place;
 }
 
+static void entry_clear(struct proc_entry *e)
+{
+	free(e->told);
+	memset(e, 0, sizeof(*e));
+}
+
 static void entry_forget(struct proc_table *t, uint32_t tgid)
 {
 	struct proc_entry *e = entry_find(t, tgid);
 
 	if (e->tgid == tgid)
-		memset(e, 0, sizeof(*e));
+		entry_clear(e);
 }
 
 /* Is what is known of this process still true? A process id can have come back as another process. */
@@ -384,15 +391,16 @@ static const struct cbt_owner *event_owner(const struct cbt_hdr *ev)
 	}
 }
 
-static const struct cbt_ev_proc *event_write(struct proc_table *t, const struct cbt_hdr *cause,
-					     const struct proc_facts *facts)
+/* NULL for want of memory. */
+static struct cbt_ev_proc *event_new(const struct cbt_hdr *cause, const struct proc_facts *facts)
 {
-	struct cbt_ev_proc *out = &t->out.event;
-	size_t path_len = strlen(facts->cgroup);
+	size_t path_len = strlen(facts->cgroup), len = sizeof(struct cbt_ev_proc) + path_len;
+	struct cbt_ev_proc *out = calloc(1, len);
 
-	memset(out, 0, sizeof(*out));
+	if (!out)
+		return NULL;
 	out->h.ts = cause->ts;
-	out->h.len = (uint32_t)(sizeof(*out) + path_len);
+	out->h.len = (uint32_t)len;
 	out->h.type = CBT_EV_PROC;
 	out->h.tgid = cause->tgid;
 	out->flags = facts->forwarder ? CBT_PROC_FORWARDER : 0;
@@ -401,13 +409,41 @@ static const struct cbt_ev_proc *event_write(struct proc_table *t, const struct 
 	return out;
 }
 
+/* Looks the process of @ev up and makes @e say so. Returns whether there is something new to tell. */
+static bool entry_read(struct proc_table *t, struct proc_entry *e, const struct cbt_hdr *ev,
+		       const struct cbt_owner *owner, uint64_t now)
+{
+	struct proc_facts facts = {0};
+	uint64_t read_ns;
+	bool alive, same;
+
+	/* By its id the cgroup is known even if the process has gone: a service's cgroup outlives its children. */
+	if (t->mount && cgroup_path_of_id(t->mount, owner->cgroup_id, facts.cgroup, sizeof(facts.cgroup)) < 0)
+		facts.cgroup[0] = '\0';
+	alive = facts_read(t, ev->tgid, now, &facts, &read_ns);
+	same = e->tgid == ev->tgid && e->start_time == facts.start_time;
+	if (!same) {
+		entry_clear(e);
+		e->tgid = ev->tgid;
+		e->first_ns = ev->ts;
+		e->start_time = facts.start_time;
+	}
+	e->checked_ns = now;
+	/* Sockets that were read before it asked may lack one that it bound in between. */
+	e->provisional = alive && !facts.forwarder && read_ns < e->first_ns;
+	if ((!alive && !facts.cgroup[0]) || (same && e->forwarder == facts.forwarder))
+		return false;
+	e->forwarder = facts.forwarder;
+	e->recorded = false;
+	free(e->told);
+	e->told = event_new(ev, &facts);
+	return e->told;
+}
+
 const struct cbt_ev_proc *proc_table_observe(struct proc_table *t, const struct cbt_hdr *ev, uint64_t now)
 {
 	const struct cbt_owner *owner = event_owner(ev);
-	struct proc_facts facts = {0};
-	struct proc_entry *e, old;
-	uint64_t read_ns, first_ns;
-	bool alive, same;
+	struct proc_entry *e;
 
 	if (ev->tgid == 0)
 		return NULL;
@@ -419,25 +455,20 @@ const struct cbt_ev_proc *proc_table_observe(struct proc_table *t, const struct 
 	e = entry_find(t, ev->tgid);
 	if (e->tgid == ev->tgid && entry_holds(t, e, now))
 		return NULL;
-	old = *e;
-	/* By its id the cgroup is known even if the process has gone: a service's cgroup outlives its children. */
-	if (t->mount && cgroup_path_of_id(t->mount, owner->cgroup_id, facts.cgroup, sizeof(facts.cgroup)) < 0)
-		facts.cgroup[0] = '\0';
-	alive = facts_read(t, ev->tgid, now, &facts, &read_ns);
-	same = old.tgid == ev->tgid && old.start_time == facts.start_time;
-	first_ns = same ? old.first_ns : ev->ts;
-	*e = (struct proc_entry){
-		.tgid = ev->tgid,
-		.forwarder = facts.forwarder,
-		/* Sockets that were read before it asked may lack one that it bound in between. */
-		.provisional = alive && !facts.forwarder && read_ns < first_ns,
-		.first_ns = first_ns,
-		.start_time = facts.start_time,
-		.checked_ns = now,
-	};
-	if (!alive && !facts.cgroup[0])
-		return NULL;
-	if (same && old.forwarder == facts.forwarder)
-		return NULL;
-	return event_write(t, ev, &facts);
+	return entry_read(t, e, ev, owner, now) ? e->told : NULL;
+}
+
+const struct cbt_ev_proc *proc_table_unrecorded(struct proc_table *t, uint32_t tgid)
+{
+	const struct proc_entry *e = entry_find(t, tgid);
+
+	return tgid && e->tgid == tgid && !e->recorded ? e->told : NULL;
+}
+
+void proc_table_recorded(struct proc_table *t, uint32_t tgid)
+{
+	struct proc_entry *e = entry_find(t, tgid);
+
+	if (e->tgid == tgid)
+		e->recorded = true;
 }

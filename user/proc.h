@@ -43,6 +43,13 @@ void proc_table_free(struct proc_table *t); /* accepts NULL */
  */
 const struct cbt_ev_proc *proc_table_observe(struct proc_table *t, const struct cbt_hdr *ev, uint64_t now);
 
+/*
+ * The latest CBT_EV_PROC of @tgid, as long as it is not marked as recorded; NULL otherwise. A recorder keeps what
+ * belongs to an attempt, and a process may be told of hours before it makes one.
+ */
+const struct cbt_ev_proc *proc_table_unrecorded(struct proc_table *t, uint32_t tgid);
+void proc_table_recorded(struct proc_table *t, uint32_t tgid);
+
 /* What /proc says of @tgid now. 0; -ESRCH if there is no such process. */
 struct proc_facts {
 	uint64_t start_time;

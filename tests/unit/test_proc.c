@@ -251,6 +251,28 @@ static void a_process_is_told_once(void **state)
 	assert_null(observe(f, CBT_EV_CONNECT, 10));
 }
 
+static void what_was_told_waits_to_be_recorded(void **state)
+{
+	struct fake *f = *state;
+	const struct cbt_ev_proc *p;
+
+	fake_process(f, 10, 500, NET_HEAD, "socket:[78]");
+	assert_null(proc_table_unrecorded(f->table, 10));
+	p = observe(f, CBT_EV_DNS, 10);
+	assert_non_null(p);
+	assert_ptr_equal(proc_table_unrecorded(f->table, 10), p);
+	f->now += 10 * SECOND;
+	assert_null(observe(f, CBT_EV_CONNECT, 10));
+	assert_ptr_equal(proc_table_unrecorded(f->table, 10), p);
+	proc_table_recorded(f->table, 10);
+	assert_null(proc_table_unrecorded(f->table, 10));
+	assert_null(observe(f, CBT_EV_EXEC, 10));
+	assert_non_null(observe(f, CBT_EV_DNS, 10));
+	assert_non_null(proc_table_unrecorded(f->table, 10));
+	assert_null(proc_table_unrecorded(f->table, 0));
+	proc_table_recorded(f->table, 11);
+}
+
 static void a_forwarder_holds_a_socket_on_port_53(void **state)
 {
 	struct fake *f = *state;
@@ -364,6 +386,7 @@ int main(void)
 		cmocka_unit_test(sockets_on_port_53_are_found),
 		cmocka_unit_test(socket_links_are_told_apart),
 		ON_FAKE(a_process_is_told_once),
+		ON_FAKE(what_was_told_waits_to_be_recorded),
 		ON_FAKE(a_forwarder_holds_a_socket_on_port_53),
 		ON_FAKE(exec_and_exit_start_anew),
 		ON_FAKE(a_reused_pid_is_another_process),
