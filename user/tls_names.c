@@ -76,32 +76,6 @@ struct cipher {
 
 /* Ascending: it is searched by halves. */
 static const struct cipher ciphers[] = {
-	{0x, "     0x00,0x34 - TLS_DH_anon_WITH_AES_128_CBC_SHA              - ADH-AES128-SHA                 SSLv3   "
-	     "Kx=DH       Au=None  Enc=AES(128)               Mac=SHA1"},
-	{0x, "     0x00,0x3A - TLS_DH_anon_WITH_AES_256_CBC_SHA              - ADH-AES256-SHA                 SSLv3   "
-	     "Kx=DH       Au=None  Enc=AES(256)               Mac=SHA1"},
-	{0x, "     0x00,0x46 - TLS_DH_anon_WITH_CAMELLIA_128_CBC_SHA         - ADH-CAMELLIA128-SHA            SSLv3   "
-	     "Kx=DH       Au=None  Enc=Camellia(128)          Mac=SHA1"},
-	{0x, "     0x00,0x6C - TLS_DH_anon_WITH_AES_128_CBC_SHA256           - ADH-AES128-SHA256              TLSv1.2 "
-	     "Kx=DH       Au=None  Enc=AES(128)               Mac=SHA256"},
-	{0x, "     0x00,0x6D - TLS_DH_anon_WITH_AES_256_CBC_SHA256           - ADH-AES256-SHA256              TLSv1.2 "
-	     "Kx=DH       Au=None  Enc=AES(256)               Mac=SHA256"},
-	{0x, "     0x00,0x89 - TLS_DH_anon_WITH_CAMELLIA_256_CBC_SHA         - ADH-CAMELLIA256-SHA            SSLv3   "
-	     "Kx=DH       Au=None  Enc=Camellia(256)          Mac=SHA1"},
-	{0x, "     0x00,0xA6 - TLS_DH_anon_WITH_AES_128_GCM_SHA256           - ADH-AES128-GCM-SHA256          TLSv1.2 "
-	     "Kx=DH       Au=None  Enc=AESGCM(128)            Mac=AEAD"},
-	{0x, "     0x00,0xA7 - TLS_DH_anon_WITH_AES_256_GCM_SHA384           - ADH-AES256-GCM-SHA384          TLSv1.2 "
-	     "Kx=DH       Au=None  Enc=AESGCM(256)            Mac=AEAD"},
-	{0x, "     0x00,0xBF - TLS_DH_anon_WITH_CAMELLIA_128_CBC_SHA256      - ADH-CAMELLIA128-SHA256         TLSv1.2 "
-	     "Kx=DH       Au=None  Enc=Camellia(128)          Mac=SHA256"},
-	{0x, "     0x00,0xC5 - TLS_DH_anon_WITH_CAMELLIA_256_CBC_SHA256      - ADH-CAMELLIA256-SHA256         TLSv1.2 "
-	     "Kx=DH       Au=None  Enc=Camellia(256)          Mac=SHA256"},
-	{0x, "     0xC0,0x15 - TLS_ECDH_anon_WITH_NULL_SHA                   - AECDH-NULL-SHA                 TLSv1   "
-	     "Kx=ECDH     Au=None  Enc=None                   Mac=SHA1"},
-	{0x, "     0xC0,0x18 - TLS_ECDH_anon_WITH_AES_128_CBC_SHA            - AECDH-AES128-SHA               TLSv1   "
-	     "Kx=ECDH     Au=None  Enc=AES(128)               Mac=SHA1"},
-	{0x, "     0xC0,0x19 - TLS_ECDH_anon_WITH_AES_256_CBC_SHA            - AECDH-AES256-SHA               TLSv1   "
-	     "Kx=ECDH     Au=None  Enc=AES(256)               Mac=SHA1"},
 	{0x0001, "TLS_RSA_WITH_NULL_MD5"},
 	{0x0002, "TLS_RSA_WITH_NULL_SHA"},
 	{0x0004, "TLS_RSA_WITH_RC4_128_MD5"},
@@ -115,9 +89,11 @@ static const struct cipher ciphers[] = {
 	{0x002f, "TLS_RSA_WITH_AES_128_CBC_SHA"},
 	{0x0032, "TLS_DHE_DSS_WITH_AES_128_CBC_SHA"},
 	{0x0033, "TLS_DHE_RSA_WITH_AES_128_CBC_SHA"},
+	{0x0034, "TLS_DH_anon_WITH_AES_128_CBC_SHA"},
 	{0x0035, "TLS_RSA_WITH_AES_256_CBC_SHA"},
 	{0x0038, "TLS_DHE_DSS_WITH_AES_256_CBC_SHA"},
 	{0x0039, "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"},
+	{0x003a, "TLS_DH_anon_WITH_AES_256_CBC_SHA"},
 	{0x003b, "TLS_RSA_WITH_NULL_SHA256"},
 	{0x003c, "TLS_RSA_WITH_AES_128_CBC_SHA256"},
 	{0x003d, "TLS_RSA_WITH_AES_256_CBC_SHA256"},
@@ -125,12 +101,16 @@ static const struct cipher ciphers[] = {
 	{0x0041, "TLS_RSA_WITH_CAMELLIA_128_CBC_SHA"},
 	{0x0044, "TLS_DHE_DSS_WITH_CAMELLIA_128_CBC_SHA"},
 	{0x0045, "TLS_DHE_RSA_WITH_CAMELLIA_128_CBC_SHA"},
+	{0x0046, "TLS_DH_anon_WITH_CAMELLIA_128_CBC_SHA"},
 	{0x0067, "TLS_DHE_RSA_WITH_AES_128_CBC_SHA256"},
 	{0x006a, "TLS_DHE_DSS_WITH_AES_256_CBC_SHA256"},
 	{0x006b, "TLS_DHE_RSA_WITH_AES_256_CBC_SHA256"},
+	{0x006c, "TLS_DH_anon_WITH_AES_128_CBC_SHA256"},
+	{0x006d, "TLS_DH_anon_WITH_AES_256_CBC_SHA256"},
 	{0x0084, "TLS_RSA_WITH_CAMELLIA_256_CBC_SHA"},
 	{0x0087, "TLS_DHE_DSS_WITH_CAMELLIA_256_CBC_SHA"},
 	{0x0088, "TLS_DHE_RSA_WITH_CAMELLIA_256_CBC_SHA"},
+	{0x0089, "TLS_DH_anon_WITH_CAMELLIA_256_CBC_SHA"},
 	{0x008c, "TLS_PSK_WITH_AES_128_CBC_SHA"},
 	{0x008d, "TLS_PSK_WITH_AES_256_CBC_SHA"},
 	{0x0090, "TLS_DHE_PSK_WITH_AES_128_CBC_SHA"},
@@ -143,6 +123,8 @@ static const struct cipher ciphers[] = {
 	{0x009f, "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384"},
 	{0x00a2, "TLS_DHE_DSS_WITH_AES_128_GCM_SHA256"},
 	{0x00a3, "TLS_DHE_DSS_WITH_AES_256_GCM_SHA384"},
+	{0x00a6, "TLS_DH_anon_WITH_AES_128_GCM_SHA256"},
+	{0x00a7, "TLS_DH_anon_WITH_AES_256_GCM_SHA384"},
 	{0x00a8, "TLS_PSK_WITH_AES_128_GCM_SHA256"},
 	{0x00a9, "TLS_PSK_WITH_AES_256_GCM_SHA384"},
 	{0x00aa, "TLS_DHE_PSK_WITH_AES_128_GCM_SHA256"},
@@ -164,9 +146,11 @@ static const struct cipher ciphers[] = {
 	{0x00ba, "TLS_RSA_WITH_CAMELLIA_128_CBC_SHA256"},
 	{0x00bd, "TLS_DHE_DSS_WITH_CAMELLIA_128_CBC_SHA256"},
 	{0x00be, "TLS_DHE_RSA_WITH_CAMELLIA_128_CBC_SHA256"},
+	{0x00bf, "TLS_DH_anon_WITH_CAMELLIA_128_CBC_SHA256"},
 	{0x00c0, "TLS_RSA_WITH_CAMELLIA_256_CBC_SHA256"},
 	{0x00c3, "TLS_DHE_DSS_WITH_CAMELLIA_256_CBC_SHA256"},
 	{0x00c4, "TLS_DHE_RSA_WITH_CAMELLIA_256_CBC_SHA256"},
+	{0x00c5, "TLS_DH_anon_WITH_CAMELLIA_256_CBC_SHA256"},
 	{0x1301, "TLS_AES_128_GCM_SHA256"},
 	{0x1302, "TLS_AES_256_GCM_SHA384"},
 	{0x1303, "TLS_CHACHA20_POLY1305_SHA256"},
@@ -188,6 +172,9 @@ static const struct cipher ciphers[] = {
 	{0xc012, "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA"},
 	{0xc013, "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"},
 	{0xc014, "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA"},
+	{0xc015, "TLS_ECDH_anon_WITH_NULL_SHA"},
+	{0xc018, "TLS_ECDH_anon_WITH_AES_128_CBC_SHA"},
+	{0xc019, "TLS_ECDH_anon_WITH_AES_256_CBC_SHA"},
 	{0xc01d, "TLS_SRP_SHA_WITH_AES_128_CBC_SHA"},
 	{0xc01e, "TLS_SRP_SHA_RSA_WITH_AES_128_CBC_SHA"},
 	{0xc01f, "TLS_SRP_SHA_DSS_WITH_AES_128_CBC_SHA"},
