@@ -591,7 +591,8 @@ void options_help(FILE *out, enum command topic)
 		if (whole || (rows[i].commands & (1U << topic)))
 			help_option(out, &rows[i]);
 	if (whole)
-		fputs("\nExit status: 0 fine; 1 wrong usage; 2 cannot run here, unreadable input or failed output;\n"
+		fputs("\n`cbtrace COMMAND --help` lists the options of one command.\n"
+		      "Exit status: 0 fine; 1 wrong usage; 2 cannot run here, unreadable input or failed output;\n"
 		      "with --once 3 the attempt failed or was abandoned, 4 interrupted before one ended.\n",
 		      out);
 }
