@@ -18,9 +18,9 @@
 #include "dns.h"
 #include "text.h"
 
-#define STEP_WIDTH	7  /* indent and step */
-#define DURATION_WIDTH	11 /* "59 min 59 s" */
-#define GAPS		4  /* between label, bar, duration and detail */
+#define STEP_WIDTH	7 /* indent and step */
+#define DURATION_WIDTH	9 /* "999.99 ms" */
+#define GAPS		4 /* between label, bar, duration and detail */
 #define LABEL_WIDTH_MIN 16
 #define BAR_WIDTH_MIN	12
 #define BAR_WIDTH_SMALL 20
@@ -1012,7 +1012,7 @@ void sink_timeline_summary(struct sink_timeline *s)
 		n += s->outcomes[o].n;
 	if (!n)
 		return;
-	text_printf(t, "%-22s %10s %11s %11s %11s\n", "summary", "attempts", "shortest", "mean", "longest");
+	text_printf(t, "%-22s %10s %9s %9s %9s\n", "summary", "attempts", "shortest", "mean", "longest");
 	for (enum outcome o = 0; o < OUTCOMES; o++)
 		summary_line(t, outcome_name(o), &s->outcomes[o]);
 	summary_line(t, "interrupted", &s->outcomes[OUTCOMES]);
