@@ -357,21 +357,30 @@ static void judge_leg(const struct leg *l, const struct attempt_names *names, ui
 	}
 }
 
-/* Of the questions for the last name asked, the one that says most: A before AAAA, any other failure before nodata. */
+/* How much a question's fate says of its name: a good answer most, any other failure more than nodata, A more than
+ * AAAA. */
+static int lookup_weight(const struct lookup *l)
+{
+	const char *failure = lookup_failure(l);
+
+	if (!failure && l->state == LOOKUP_ANSWERED)
+		return 4;
+	if (failure && strcmp(failure, "nodata") == 0)
+		return 1;
+	return l->type == DNS_TYPE_A ? 3 : 2;
+}
+
+/* Of the questions for the name asked last, the one that says most. */
 static const struct lookup *telling_lookup(const struct attempt *a, const struct lookup *last)
 {
 	const struct lookup *l, *best = last;
 
+	if (!lookup_is_address(last))
+		return last;
 	TAILQ_FOREACH(l, &a->lookups, by_attempt)
 	{
-		if (!lookup_is_address(last) || !lookup_is_address(l) || !dns_name_equal(l->name, last->name))
-			continue;
-		if (!lookup_failure(l) && l->state == LOOKUP_ANSWERED)
-			return l;
-		if (lookup_failure(l) && lookup_failure(best) && strcmp(lookup_failure(best), "nodata") == 0)
-			best = l;
-		else if (l->type == DNS_TYPE_A &&
-			 (l->state == LOOKUP_PENDING || strcmp(lookup_failure(l), "nodata") != 0))
+		if (lookup_is_address(l) && dns_name_equal(l->name, last->name) &&
+		    lookup_weight(l) > lookup_weight(best))
 			best = l;
 	}
 	return best;

@@ -7,7 +7,7 @@
 
 #define FINDINGS_MAX	       16
 #define FINDING_TEXT_MAX       256
-#define FINDING_EXPIRES_SOON_S (30 * 86400)
+#define FINDING_EXPIRES_SOON_S (30LL * 86400)
 
 struct findings {
 	size_t n;

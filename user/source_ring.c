@@ -173,11 +173,12 @@ static void position_unmap(const volatile unsigned long *p)
 
 static int open_ring(struct ring_source *s)
 {
-	int fd = bpf_map__fd(s->skel->maps.events);
+	int fd;
 
 	s->cpus = libbpf_num_possible_cpus();
 	if (s->cpus <= 0 || s->cpus > CPUS_MAX)
 		return -EINVAL;
+	fd = bpf_map__fd(s->skel->maps.events);
 	s->ring = ring_buffer__new(fd, on_record, s, NULL);
 	s->consumer = s->ring ? position_map(fd, 0) : NULL;
 	s->producer = s->consumer ? position_map(fd, 1) : NULL;
