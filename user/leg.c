@@ -139,13 +139,17 @@ void leg_state(struct leg *l, const struct cbt_ev_state *ev)
 {
 	if (ev->new_state == CBT_TCP_ESTABLISHED)
 		l->established = true;
+	/* Once the tap has closed, FIN and RST show only here. */
 	if (ev->old_state == CBT_TCP_ESTABLISHED) {
-		if (ev->new_state == CBT_TCP_CLOSE_WAIT)
+		if (ev->new_state == CBT_TCP_CLOSE_WAIT) {
+			l->fin_in_ns = earliest(l->fin_in_ns, ev->h.ts);
 			closed_first(l, false);
-		else if (ev->new_state == CBT_TCP_FIN_WAIT1)
+		} else if (ev->new_state == CBT_TCP_FIN_WAIT1) {
+			l->fin_out_ns = earliest(l->fin_out_ns, ev->h.ts);
 			closed_first(l, true);
-		else if (ev->new_state == CBT_TCP_CLOSE)
+		} else if (ev->new_state == CBT_TCP_CLOSE) {
 			closed_first(l, ev->sk_err == 0);
+		}
 	}
 	if (ev->new_state == CBT_TCP_CLOSE) {
 		l->closed_ns = earliest(l->closed_ns, ev->h.ts);

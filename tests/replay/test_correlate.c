@@ -655,7 +655,7 @@ static void test_lost(void **state)
 	script_wait(s, 1100 * MS);
 	script_tick(s);
 	assert_json(script_report(s, "attempt", 0), "complete", "false");
-	assert_json(script_report(s, "attempt", 0), "missing.0", "lost_events");
+	assert_non_null(strstr(json_at(script_report(s, "attempt", 0), "missing"), "\"lost_events\""));
 	script_free(s);
 }
 
