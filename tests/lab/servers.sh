@@ -125,9 +125,11 @@ dns_wait() {
 # --- XMPP ---
 
 prosody_config() {
-	local domain name protocol
+	local domain name protocol tickets=
 	local -A protocols=([1.2]=tlsv1_2 [1.3]=tlsv1_3 [both]=tlsv1_2+)
 	protocol=${protocols[$O_TLS]}
+	# By itself Prosody resumes nothing.
+	[ "$O_TICKETS" = 0 ] || tickets=", options = { no_ticket = false }"
 	mkdir -p "$STATE/prosody" "$STATE/empty"
 	echo "run_as_root = true
 daemonize = false
@@ -149,7 +151,7 @@ ssl_ports = { $O_PORT }
 ssl_interfaces = { '*', '::' }
 ports = {}
 component_ports = {}
-ssl = { certificate = '$CERTS/$O_CERT.crt', key = '$CERTS/$O_CERT.key', protocol = '$protocol' }"
+ssl = { certificate = '$CERTS/$O_CERT.crt', key = '$CERTS/$O_CERT.key', protocol = '$protocol'$tickets }"
 	fi
 	for domain in "${DOMAINS[@]}"; do
 		# Prosody refuses a server name that is none of its hosts, and clients send the FQDN.
