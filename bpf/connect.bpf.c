@@ -2,13 +2,15 @@
 /*
  * Process context: whose socket is it, where does it go, and is it to be tapped?
  *
- *   cgroup/connect4, connect6   TCP: a leg, if the port is traced or the process has just asked for a matching SRV
- * record; DNS over TCP. UDP to port 53: a resolver's socket (connected ones never reach sendmsg*). UDP to anything
- * else: nothing; getaddrinfo sorts addresses that way. Fast Open comes here too. cgroup/sendmsg4, sendmsg6 unconnected
- * UDP: the destination of each message decides anew. cgroup/sock_release         dates the moment a client gives up a
- * DNS question, which no packet shows.
+ * cgroup/connect4, connect6: TCP: a leg, if the port is traced or the process has just asked for a matching SRV record;
+ * DNS over TCP. Fast Open comes here too. UDP to port 53: a resolver's socket (connected ones never reach sendmsg*).
+ * UDP to anything else: nothing; getaddrinfo sorts addresses that way.
  *
- * All return 1: nothing is ever refused. What is decided here is kept in socket storage, the packet hooks only read it.
+ * cgroup/sendmsg4, sendmsg6: unconnected UDP; the destination of each message decides anew.
+ *
+ * cgroup/sock_release: dates the moment a client gives up a DNS question, which no packet shows.
+ *
+ * All return 1: nothing is ever refused. What is decided here is kept in socket storage; the packet hooks only read it.
  */
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -86,10 +88,14 @@ static __always_inline int track(struct sock_state *st)
 	struct tracked t = {.tgid = st->tgid, .tid = st->tid};
 	__u8 one = 1;
 
-	bpf_map_update_elem(&procs, &st->tgid, &one, BPF_ANY);
-	if (st->kind == KIND_TCP || st->kind == KIND_DNS_TCP)
-		return bpf_map_update_elem(&tracked, &st->cookie, &t, BPF_ANY);
-	return 0;
+	/* Looked up first: an insertion takes the list's lock, and a resolver sends often. */
+	if (!bpf_map_lookup_elem(&procs, &st->tgid))
+		bpf_map_update_elem(&procs, &st->tgid, &one, BPF_ANY);
+	if (!kind_is_tcp(st->kind))
+		return 0;
+	/* The cookie outlives a connect: what user space said of the socket's last one must not close this tap. */
+	bpf_map_delete_elem(&done, &st->cookie);
+	return bpf_map_update_elem(&tracked, &st->cookie, &t, BPF_ANY);
 }
 
 /* A socket that goes elsewhere now: what it was stays behind. */
@@ -97,8 +103,22 @@ static __always_inline void state_forget(struct bpf_sock_addr *ctx)
 {
 	struct sock_state *st = bpf_sk_storage_get(&sockets, ctx->sk, 0, 0);
 
-	if (st)
-		st->kind = KIND_NONE;
+	if (!st)
+		return;
+	/* A connect that never left CLOSE has left its entry behind. */
+	if (kind_is_tcp(st->kind))
+		bpf_map_delete_elem(&tracked, &st->cookie);
+	st->kind = KIND_NONE;
+}
+
+/* Why a TCP connect to @port is a leg: enum cbt_why, 0 if it is none. The cheap questions first. */
+static __always_inline __u8 connect_why(__u16 port, __u64 now)
+{
+	if (port == PORT_DNS)
+		return CBT_WHY_DNS;
+	if (port_traced(port))
+		return CBT_WHY_PORT;
+	return asked_srv(bpf_get_current_pid_tgid() >> 32, now) ? CBT_WHY_SRV_ASKER : 0;
 }
 
 static __always_inline void address_hook(struct bpf_sock_addr *ctx, bool v6, bool message)
@@ -112,8 +132,11 @@ static __always_inline void address_hook(struct bpf_sock_addr *ctx, bool v6, boo
 	__u32 tgid, tid;
 	__u8 kind, why = 0;
 
-	if (!tcp && !(udp && port == PORT_DNS)) {
-		if (udp)
+	if (tcp)
+		why = connect_why(port, now);
+	/* Scope last, it is the dearest question. Raw and other sockets have no storage to forget. */
+	if (!why && !(udp && port == PORT_DNS)) {
+		if (tcp || udp)
 			state_forget(ctx);
 		return;
 	}
@@ -121,19 +144,10 @@ static __always_inline void address_hook(struct bpf_sock_addr *ctx, bool v6, boo
 		state_forget(ctx);
 		return;
 	}
-	if (udp) {
+	if (udp)
 		kind = message ? KIND_DNS_UDP_UNCONNECTED : KIND_DNS_UDP;
-	} else if (port == PORT_DNS) {
-		kind = KIND_DNS_TCP;
-		why = CBT_WHY_DNS;
-	} else {
-		kind = KIND_TCP;
-		why = port_traced(port) ? CBT_WHY_PORT : asked_srv(tgid, now) ? CBT_WHY_SRV_ASKER : 0;
-		if (!why) {
-			state_forget(ctx);
-			return;
-		}
-	}
+	else
+		kind = why == CBT_WHY_DNS ? KIND_DNS_TCP : KIND_TCP;
 	st = bpf_sk_storage_get(&sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {
 		lost_count(CBT_LOST_STORAGE);
@@ -197,7 +211,7 @@ int cbt_release(struct bpf_sock *ctx)
 	if (!st || st->kind == KIND_NONE)
 		return 1;
 	/* A socket that never left CLOSE will change its state no more; the others go by their last change. */
-	if (ctx->state == CBT_TCP_CLOSE)
+	if (kind_is_tcp(st->kind) && ctx->state == CBT_TCP_CLOSE)
 		bpf_map_delete_elem(&tracked, &st->cookie);
 	ev = bpf_ringbuf_reserve(&events, sizeof(*ev), 0);
 	if (!ev) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* From a packet (its IP header at offset 0, as cgroup_skb shows it) to where the transport header and the payload are.
+/*
+ * From a packet (its IP header at offset 0, as cgroup_skb shows it) to where the transport header and the payload are.
  */
 #ifndef CBTRACE_BPF_HEADERS_H
 #define CBTRACE_BPF_HEADERS_H

@@ -26,6 +26,11 @@ enum sock_kind {
 	KIND_TCP = 4, /* tapped */
 };
 
+static __always_inline bool kind_is_tcp(__u8 kind)
+{
+	return kind == KIND_TCP || kind == KIND_DNS_TCP;
+}
+
 #define RUNS_MAX 16 /* a power of two */
 
 /*
@@ -88,8 +93,7 @@ struct sockets_map {
 	__type(value, struct sock_state);
 };
 
-/* Cookies that the host-wide hooks report. A plain hash: an entry leaves when its socket closes, never for another's
- * sake. */
+/* Cookies that the host-wide hooks report. A plain hash: an entry leaves when its socket closes, not for another's. */
 struct tracked_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, TRACKED_MAX);
@@ -139,8 +143,8 @@ extern struct lost_map lost SEC(".maps");
 extern const volatile struct scope_config scope;
 extern const volatile __u16 ports[SCOPE_PORTS_MAX]; /* host order */
 extern const volatile __u32 n_ports;
-extern const volatile char
-	component_label[16]; /* here, since two objects' .rodata sections do not link when both have statics */
+/* Here, since the .rodata sections of two objects do not link when both have statics. */
+extern const volatile char component_label[16];
 
 /* Set by the reader before it sleeps, cleared by the producer that wakes it. */
 extern volatile __u32 asleep;

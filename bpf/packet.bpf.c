@@ -2,15 +2,19 @@
 /*
  * The bounded tap.
  *
- *   cgroup_skb/egress, ingress   at IP output and input of sockets that connect.bpf.c has marked: DNS messages; of
- * tapped TCP sockets each segment's numbers and flags, and of a stream proven to be TLS the bytes that a handshake
- * needs.
+ * cgroup_skb/egress, ingress: at IP output and input of sockets that connect.bpf.c has marked: DNS messages; of tapped
+ * TCP sockets each segment's numbers and flags, and of a stream proven to be TLS the bytes that a handshake needs.
  *
  * Nothing but TLS is copied. Payload leaves only after the stream's first bytes have been those of a ClientHello (and
  * the server's those of a handshake or alert record); until then, and for good after a mismatch, only lengths and flags
  * do. Of application data records only the 5-byte header is copied. Records are walked in stream order; behind a hole
  * in it (a lost or reordered segment) the boundaries are unknown and the rest of that direction's budget is copied as
- * it comes: ciphertext of a stream that is proven to be TLS.
+ * it comes: ciphertext of a stream that is proven to be TLS. What overtakes the proof itself is never seen again, and
+ * stays a hole.
+ *
+ * A socket's egress is serial, under its lock. Its ingress runs before that lock is taken, so two packets of one socket
+ * may meet on two CPUs, if rarely: the runs of one are then the other's. That costs bytes or adds ciphertext; the proof
+ * that anything may leave is egress's alone.
  *
  * Both return 1: every packet passes.
  */
@@ -22,8 +26,9 @@
 #include "ring.h"
 
 #define RECORDS_PER_SEGMENT 24 /* records walked in one segment; behind them, raw */
-#define CHUNKS_MAX	    32 /* events of one segment */
-#define DNS_COPY_MAX	    4096
+#define CHUNKS_MAX \
+	(RUNS_MAX + CBT_BUDGET_IN / CBT_DATA_MAX + 1) /* events of one segment: each run ends with a short one */
+#define DNS_COPY_MAX 4096
 
 #define REC_HEADER    5
 #define REC_CCS	      20
@@ -95,8 +100,7 @@ static __always_inline void dns_emit(struct __sk_buff *skb, struct sock_state *s
 	/* 1 <= len <= room, in a form that 5.10's verifier sees. */
 	len = ((len - 1) & (room - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, p->payload, ev->data, len) < 0) {
-		bpf_ringbuf_discard(ev, BPF_RB_NO_WAKEUP);
-		lost_count(CBT_LOST_COPY);
+		ring_copy_failed(st, &ev->h);
 		return;
 	}
 	ring_submit(ev);
@@ -173,8 +177,7 @@ static __always_inline void tcp_emit(struct __sk_buff *skb, struct sock_state *s
 	w->part = CBT_PART_MORE;
 	len = ((len - 1) & (room - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, t->p.payload + off, ev->data, len) < 0) {
-		bpf_ringbuf_discard(ev, BPF_RB_NO_WAKEUP);
-		lost_count(CBT_LOST_COPY);
+		ring_copy_failed(st, &ev->h);
 		return;
 	}
 	ring_submit(ev);
@@ -256,24 +259,35 @@ static __always_inline bool prefix_prove(struct __sk_buff *skb, struct sock_stat
 	return true;
 }
 
-static __always_inline void run_add(struct scratch *w, __u32 start, __u32 end)
+/* False if there is no place for one more run. */
+static __always_inline bool run_add(struct scratch *w, __u32 start, __u32 end)
 {
 	__u32 n = w->n;
 
 	if (start >= end)
-		return;
+		return true;
 	if (n && w->end[(n - 1) & (RUNS_MAX - 1)] == start) {
 		w->end[(n - 1) & (RUNS_MAX - 1)] = end;
-		return;
+		return true;
 	}
 	if (n >= RUNS_MAX)
-		return;
+		return false;
 	w->start[n & (RUNS_MAX - 1)] = start;
 	w->end[n & (RUNS_MAX - 1)] = end;
 	w->n = n + 1;
+	return true;
 }
 
-/* Bytes of a record header from @pos on; how far it got is in the scratch. */
+/* Byte @k of a record header inside the stream; anything else is not TLS any more. */
+static __always_inline bool header_right(__u32 k, __u8 byte)
+{
+	if (k == 0)
+		return byte >= REC_CCS && byte <= REC_APPDATA;
+	return k != 1 || byte == 3;
+}
+
+/* Bytes of a record header from @pos on; how far it got is in the scratch. A wrong byte is not taken, and ends the
+ * walk. */
 static __always_inline void header_read(struct __sk_buff *skb, struct dir_state *d, const struct tap *t, __u32 pos)
 {
 	for (__u32 k = 0; k < REC_HEADER; k++) {
@@ -283,11 +297,22 @@ static __always_inline void header_read(struct __sk_buff *skb, struct dir_state 
 			continue;
 		if (bpf_skb_load_bytes(skb, t->p.payload + pos, &byte, 1) < 0)
 			break;
+		if (!header_right(k, byte)) {
+			d->stopped = 1;
+			break;
+		}
 		d->hdr[k] = byte;
 		d->hdr_have = (__u8)(k + 1);
 		pos++;
 	}
 	d->scratch.pos = pos;
+}
+
+/* All from @start to the segment's end, as the last run; if there is no place, the last run grows over the gap. */
+static __always_inline void run_close(struct scratch *w, __u32 start, __u32 end)
+{
+	if (!run_add(w, start, end))
+		w->end[RUNS_MAX - 1] = end;
 }
 
 /* Record by record through one segment whose first payload byte has offset @off. Fills the runs that may leave. */
@@ -296,6 +321,11 @@ static __always_inline void records_walk(struct __sk_buff *skb, struct dir_state
 	struct scratch *w = &d->scratch;
 	__u32 len = t->p.len;
 
+	if (d->raw) {
+		/* What fills the hole comes with lower numbers: no telling old from new. */
+		run_add(w, 0, len);
+		return;
+	}
 	if (off + len <= d->next)
 		return; /* sent again */
 	if (off < d->next) {
@@ -314,31 +344,33 @@ static __always_inline void records_walk(struct __sk_buff *skb, struct dir_state
 			n = d->rec_end - at;
 			if (n > len - pos)
 				n = len - pos;
-			if (d->rec_type != REC_APPDATA)
-				run_add(w, pos, pos + n);
+			if (d->rec_type != REC_APPDATA && !run_add(w, pos, pos + n))
+				break;
 			w->pos = pos + n;
 			continue;
 		}
 		/* A header, of which this segment may hold only a part. */
 		header_read(skb, d, t, pos);
 		n = w->pos - pos;
-		if (!n)
+		if (d->stopped) {
+			run_add(w, pos, pos + n);
+			return;
+		}
+		if (!run_add(w, pos, pos + n)) {
+			w->pos = pos;
 			break;
-		run_add(w, pos, pos + n);
+		}
 		if (d->hdr_have < REC_HEADER)
 			break;
 		d->hdr_have = 0;
 		d->rec_type = d->hdr[0];
 		d->rec_end = off + pos + n + ((__u32)d->hdr[3] << 8 | d->hdr[4]);
-		if (d->rec_type < REC_CCS || d->rec_type > REC_APPDATA || d->hdr[1] != 3) {
-			d->stopped = 1;
-			return;
-		}
 	}
-	if (w->pos < len)
+	/* A hole, or too many records, or runs: from here on as it comes. */
+	if (w->pos < len) {
 		d->raw = 1;
-	if (d->raw)
-		run_add(w, w->pos, len);
+		run_close(w, w->pos, len);
+	}
 	d->next = off + len;
 }
 
@@ -363,7 +395,12 @@ static __always_inline void runs_emit(struct __sk_buff *skb, struct sock_state *
 			n = budget - (off + start);
 		if (n > CBT_DATA_MAX)
 			n = CBT_DATA_MAX;
-		w->in_run += n;
+		if (start + n == end) {
+			w->run = run + 1;
+			w->in_run = 0;
+		} else {
+			w->in_run += n;
+		}
 		if (n <= 64)
 			tcp_emit(skb, st, w, t, start, n, 64);
 		else if (n <= 512)
@@ -373,6 +410,8 @@ static __always_inline void runs_emit(struct __sk_buff *skb, struct sock_state *
 		else
 			tcp_emit(skb, st, w, t, start, n, CBT_DATA_MAX);
 	}
+	if (w->run < w->n && w->run < RUNS_MAX)
+		lost_count(CBT_LOST_COPY);
 	if (w->part == CBT_PART_FIRST)
 		tcp_emit_bare(st, t);
 }
@@ -427,25 +466,24 @@ static __always_inline void tcp_packet(struct __sk_buff *skb, struct bpf_sock *s
 	tp = bpf_tcp_sock(sk);
 	if (tp)
 		t.srtt_us = tp->srtt_us >> 3; /* the kernel keeps it times eight */
-	if (t.p.flags & CBT_TCP_SYN) {
+	/* Ingress comes before TCP's own checks: a stray SYN must not move a stream that has begun. */
+	if (t.p.flags & CBT_TCP_SYN && !d->matched) {
 		d->isn = t.p.seq;
-		d->has_isn = 1;
-	} else if (!d->has_isn && t.p.len) {
-		d->isn = t.p.seq - 1;
 		d->has_isn = 1;
 	}
 	/* With Fast Open the SYN carries data, and takes a number itself. */
 	off = t.p.seq + (t.p.flags & CBT_TCP_SYN ? 1 : 0) - d->isn - 1;
 	d->scratch.n = d->scratch.pos = d->scratch.run = d->scratch.in_run = 0;
 	d->scratch.part = CBT_PART_FIRST;
-	if (t.p.len && off < budget) {
+	/* A stream whose beginning was not seen cannot be proven. */
+	if (t.p.len && d->has_isn && off < budget) {
 		if (st->kind == KIND_DNS_TCP)
 			dns_stream(skb, st, d, &t, out, off);
 		else
 			tls_stream(skb, st, d, &t, out, off);
 	}
 	runs_emit(skb, st, &d->scratch, &t, off, budget);
-	if (t.p.len && off >= budget && off < 0x80000000) {
+	if (t.p.len && (!d->has_isn || (off >= budget && off < 0x80000000))) {
 		d->stopped = 1;
 		if (st->dir[CBT_OUT].stopped && st->dir[CBT_IN].stopped)
 			st->closed = 1;

@@ -40,6 +40,14 @@ static __always_inline void ring_lost(struct sock_state *st)
 		st->lost++;
 }
 
+/* The packet could not be read after all: its event, and with it what it told of losses, is lost. */
+static __always_inline void ring_copy_failed(struct sock_state *st, struct cbt_hdr *h)
+{
+	st->lost = h->lost != 0xffff ? h->lost + 1 : h->lost;
+	bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);
+	lost_count(CBT_LOST_COPY);
+}
+
 static __always_inline void head_fill(struct cbt_hdr *h, __u64 ts, __u64 cookie, __u16 type, __u32 len)
 {
 	h->ts = ts;

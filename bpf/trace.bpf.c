@@ -3,9 +3,12 @@
  * Host-wide hooks. They count only for cookies and processes that the tables hold, never by their "current", which is
  * whoever happened to run.
  *
- *   tp_btf/inet_sock_set_state   TCP state with sk_err: refused, unreachable, timed out; who closed first after the tap
- * has closed. tp_btf/sched_process_exec    the process is another program now. tp_btf/sched_process_exit    its last
- * thread ended.
+ * tp_btf/inet_sock_set_state: TCP state with sk_err: refused, unreachable, timed out; the end of a connection after its
+ * tap has closed.
+ *
+ * tp_btf/sched_process_exec: the process is another program now.
+ *
+ * tp_btf/sched_process_exit: its last thread ended.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
@@ -77,9 +80,11 @@ int BPF_PROG(cbt_exit, struct task_struct *p)
 	__u32 tgid = p->tgid;
 	struct cbt_ev_exit *ev;
 
+	/* Two threads that end together may both see 0: the one that finds the entry reports. */
 	if (p->signal->live.counter != 0 || !bpf_map_lookup_elem(&procs, &tgid))
 		return 0;
-	bpf_map_delete_elem(&procs, &tgid);
+	if (bpf_map_delete_elem(&procs, &tgid) < 0)
+		return 0;
 	bpf_map_delete_elem(&askers, &tgid);
 	ev = bpf_ringbuf_reserve(&events, sizeof(*ev), 0);
 	if (!ev) {

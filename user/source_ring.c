@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -101,8 +104,9 @@ static int load(struct ring_source *s, const struct ring_config *c, char *line, 
 			      last_warning[0] ? last_warning : strerror(errno));
 	config_apply(s->skel, c);
 	r = cbtrace_bpf__load(s->skel);
-	if (r == -EPERM || r == -EACCES)
-		return refuse(line, size, -EPERM,
+	/* -EACCES is the verifier's word. */
+	if (r == -EPERM)
+		return refuse(line, size, r,
 			      "not allowed to load kernel programs; run as root, or with CAP_BPF, CAP_PERFMON and "
 			      "CAP_NET_ADMIN");
 	if (r < 0)
@@ -125,23 +129,53 @@ static int attach_one(struct ring_source *s, struct bpf_program *p, int cgroup)
 	return 0;
 }
 
+/*
+ * The order in which programs are attached: those that say what is tapped come last, so that whatever they say finds
+ * all the others in place. A socket marked before the packet hooks are there would lose its SYN, and with it the tap.
+ */
+static const enum bpf_prog_type attach_order[] = {
+	BPF_PROG_TYPE_TRACING,
+	BPF_PROG_TYPE_CGROUP_SKB,
+	BPF_PROG_TYPE_CGROUP_SOCK,
+	BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+};
+
+static int attach_type(struct ring_source *s, const struct ring_config *c, enum bpf_prog_type type, int cgroup,
+		       char *line, size_t size)
+{
+	struct bpf_program *p;
+	int r;
+
+	bpf_object__for_each_program(p, s->skel->obj)
+	{
+		if (bpf_program__type(p) != type)
+			continue;
+		r = s->n_links == LINKS_MAX ? -ENOSPC : attach_one(s, p, cgroup);
+		if (r == -EPERM)
+			return refuse(line, size, r,
+				      "not allowed to attach to %.200s; run as root, or with CAP_NET_ADMIN",
+				      c->cgroup_dir);
+		if (r < 0)
+			return refuse(line, size, r,
+				      "cannot attach %s to %.200s: %s; run with --verbose and report what it prints",
+				      bpf_program__name(p), c->cgroup_dir, strerror(-r));
+	}
+	return 0;
+}
+
 static int attach(struct ring_source *s, const struct ring_config *c, char *line, size_t size)
 {
 	int cgroup = open(c->cgroup_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	struct bpf_program *p;
+	struct statfs fs;
 
 	if (cgroup < 0)
 		return refuse(line, size, -errno, "cannot open cgroup %.200s: %s; give --cgroup one that exists",
 			      c->cgroup_dir, strerror(errno));
-	bpf_object__for_each_program(p, s->skel->obj)
-	{
-		r = s->n_links == LINKS_MAX ? -ENOSPC : attach_one(s, p, cgroup);
-		if (r < 0) {
-			refuse(line, size, r, "cannot attach %s to %.200s: %s; is it a cgroup v2 directory?",
-			       bpf_program__name(p), c->cgroup_dir, strerror(-r));
-			break;
-		}
-	}
+	if (fstatfs(cgroup, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC)
+		r = refuse(line, size, -ENOTDIR, "%.200s is no cgroup v2 directory; give --cgroup one that is",
+			   c->cgroup_dir);
+	for (size_t i = 0; r == 0 && i < sizeof(attach_order) / sizeof(attach_order[0]); i++)
+		r = attach_type(s, c, attach_order[i], cgroup, line, size);
 	close(cgroup);
 	return r;
 }
