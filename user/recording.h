@@ -12,7 +12,7 @@
 #define RECORDING_MAGIC_LEN  8
 #define RECORDING_BYTE_ORDER 0x01020304U /* in the order of the machine that wrote it */
 #define RECORDING_ALIGN	     8
-#define RECORDING_EVENT_MAX  (128 * 1024) /* no event is longer: a DNS message has 64 KiB at most */
+#define RECORDING_EVENT_MAX  131072U /* no event is longer: a DNS message has 64 KiB at most */
 
 struct recording_header {
 	char magic[RECORDING_MAGIC_LEN];

@@ -617,8 +617,8 @@ static bool begin_health(struct prom *p)
 	if (!p->overflow || !p->in_flight || !build)
 		return false;
 	build->value = 1;
-	for (uint16_t type = CBT_EV_DNS; type <= CBT_EV_END; type++)
-		SERIES(p, M_EVENTS, "type", vocabulary_word(p, &p->events, event_type_name(type)));
+	for (int type = CBT_EV_DNS; type <= CBT_EV_END; type++)
+		SERIES(p, M_EVENTS, "type", vocabulary_word(p, &p->events, event_type_name((uint16_t)type)));
 	for (unsigned int bit = 1; bit <= MISSING_INCOMPLETE; bit <<= 1)
 		if (bit & MISSING_INCOMPLETE)
 			SERIES(p, M_INCOMPLETE, "cause", missing_name(bit));

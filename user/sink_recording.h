@@ -13,7 +13,7 @@
 #include "correlate.h"
 #include "failure.h"
 
-#define RECORDER_PENDING_MAX (8U * 1024 * 1024) /* bytes of waiting events, their bookkeeping included */
+#define RECORDER_PENDING_MAX ((size_t)8 * 1024 * 1024) /* bytes of waiting events, their bookkeeping included */
 
 struct recorder_config {
 	enum correlate_claim (*claims)(const struct cbt_hdr *ev, void *arg);

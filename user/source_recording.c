@@ -14,7 +14,7 @@
 #include "event.h"
 #include "recording.h"
 
-#define READ_BUFFER (1024 * 1024)
+#define READ_BUFFER ((size_t)1024 * 1024)
 
 /* Lengths of older or newer headers are believed only within reason. */
 #define HEADER_LEN_MAX 4096
