@@ -186,11 +186,17 @@ static void label_add(struct text *t, const char *name, const char *value)
 {
 	if (t->len)
 		text_puts(t, ",");
-	text_printf(t, "%s=\"", name);
-	for (const char *p = value; *p; p++) {
-		if (*p == '\\' || *p == '"')
-			text_puts(t, "\\");
-		text_add(t, p, 1); /* no line break: label_make() has escaped it */
+	text_puts(t, name);
+	text_puts(t, "=\"");
+	for (;;) {
+		size_t plain = strcspn(value, "\\\"");
+
+		text_add(t, value, plain);
+		value += plain;
+		if (!*value)
+			break;
+		text_puts(t, "\\");
+		text_add(t, value++, 1); /* no line break: label_make() has escaped it */
 	}
 	text_puts(t, "\"");
 }
