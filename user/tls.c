@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION_TLS12 0x0303
 #define VERSION_TLS13 0x0304
 
 enum { DIR_OUT = 0, DIR_IN = 1 }; /* enum cbt_dir */
@@ -358,6 +357,7 @@ int tls_parse_server_hello(const uint8_t *data, size_t len, struct tls_server_he
 #define MESSAGE_HEADER	   4
 #define PREFIX_LEN	   6 /* what proves TLS: a record header and the type of its first message */
 #define ALERT_LEN	   2
+#define ALERTS_PLAIN_MAX   4
 #define ALERT_FATAL	   2
 #define ALERT_CLOSE_NOTIFY 0
 #define ALERT_USER_CANCEL  90
@@ -408,14 +408,15 @@ struct direction {
 struct tls_conn {
 	struct tls_handshake h;
 	struct direction dir[2];
-	bool tls13, server_done; /* the final ServerHello said so; the first part of the server's flight is over */
-	bool client_finished;	 /* TLS <= 1.2 */
-	bool early_data;	 /* offered, and not refused by a HelloRetryRequest */
-	bool early_end;		 /* the previous record of the client may have been EndOfEarlyData */
-	bool lost;		 /* bytes had to be dropped for want of memory */
-	uint64_t maybe_ns;	 /* a Finished, unless it was early data */
-	size_t flight;		 /* bytes of the server's encrypted records */
-	uint8_t *certificate;	 /* the message, owned */
+	bool tls13;	       /* the final ServerHello said so */
+	bool client_finished;  /* TLS <= 1.2 */
+	bool early_data;       /* offered, and not refused by a HelloRetryRequest */
+	bool early_end;	       /* the previous record of the client may have been EndOfEarlyData */
+	bool lost;	       /* bytes had to be dropped for want of memory */
+	uint64_t maybe_ns;     /* a Finished, unless it was early data */
+	uint64_t maybe_app_ns; /* first record of the client after that one */
+	size_t flight;	       /* bytes of the server's encrypted records */
+	uint8_t *certificate;  /* the message, owned */
 };
 
 struct tls_conn *tls_conn_new(void)
@@ -667,6 +668,21 @@ static void handshake_bytes(struct tls_conn *t, int dir, const uint8_t *data, si
 
 /* --- Records --- */
 
+static uint64_t record_first_time(const struct tls_conn *t, int dir, const struct record *rec)
+{
+	uint64_t first = stream_time(t->dir[dir].stream, rec->start + 1);
+
+	return first ? first : rec->ts;
+}
+
+/* Bytes of the server behind its ServerHello. What is held up by a hole has arrived all the same. */
+static size_t flight_arrived(const struct tls_conn *t)
+{
+	const struct direction *d = &t->dir[DIR_IN];
+
+	return t->flight + (d->blocked ? (size_t)(stream_end(d->stream) - d->pos) : 0);
+}
+
 static bool is_encrypted(const struct tls_conn *t, int dir)
 {
 	return t->tls13 || t->dir[dir].ccs;
@@ -686,32 +702,32 @@ static void ccs_record(struct tls_conn *t, int dir)
 static void alert_record(struct tls_conn *t, int dir, const struct record *rec, const uint8_t *body)
 {
 	struct tls_alert_seen *alert = dir == DIR_OUT ? &t->h.sent : &t->h.received;
+	bool *close_notify = dir == DIR_OUT ? &t->h.close_notify_sent : &t->h.close_notify_received;
 
 	if (t->h.complete_ns)
 		return;
-	if (t->dir[dir].ccs || rec->len != ALERT_LEN) {
+	/* No plaintext record holds that many: its encryption has not been recognised for want of earlier bytes. */
+	if (t->dir[dir].ccs || rec->len > ALERTS_PLAIN_MAX * ALERT_LEN) {
 		alert_set(alert, TLS_ALERT_ENCRYPTED, NULL, rec->ts);
 		return;
 	}
-	if (body[1] == ALERT_CLOSE_NOTIFY) {
-		if (dir == DIR_OUT)
-			t->h.close_notify_sent = true;
-		else
-			t->h.close_notify_received = true;
-		return;
+	for (size_t i = 0; i + ALERT_LEN <= rec->len; i += ALERT_LEN) {
+		const uint8_t *a = body + i;
+
+		if (a[1] == ALERT_CLOSE_NOTIFY)
+			*close_notify = true;
+		/* RFC 8446 section 6: of TLS 1.3 the level says nothing. */
+		else if (a[0] == ALERT_FATAL || (t->tls13 && a[1] != ALERT_USER_CANCEL))
+			alert_set(alert, TLS_ALERT_PLAIN, a, rec->ts);
 	}
-	/* RFC 8446 section 6: of TLS 1.3 the level says nothing. */
-	if (body[0] == ALERT_FATAL || (t->tls13 && body[1] != ALERT_USER_CANCEL))
-		alert_set(alert, TLS_ALERT_PLAIN, body, rec->ts);
 }
 
 static void handshake_record(struct tls_conn *t, int dir, const struct record *rec, const uint8_t *body)
 {
-	if (t->tls13 && (dir == DIR_IN || t->h.complete_ns))
+	if (t->tls13)
 		return;
 	if (!t->dir[dir].ccs) {
-		if (!t->tls13)
-			handshake_bytes(t, dir, body, rec->len, rec->start + RECORD_HEADER);
+		handshake_bytes(t, dir, body, rec->len, rec->start + RECORD_HEADER);
 		return;
 	}
 	/* The first encrypted one is the Finished. */
@@ -731,27 +747,32 @@ static void client_sealed13(struct tls_conn *t, const struct record *rec)
 {
 	bool after_end = t->early_end;
 
-	if (t->flight < FLIGHT_MIN)
+	if (flight_arrived(t) < FLIGHT_MIN)
 		return;
 	t->early_end = t->early_data && is_padded(rec->len, MESSAGE_HEADER);
-	if (t->early_end)
-		t->maybe_ns = 0;
-	else if (!is_finished_len(t, rec->len)) {
-		if (is_alert_len(rec->len) && !t->early_data && !is_full_len(t->dir[DIR_OUT].last_len))
-			alert_set(&t->h.sent, TLS_ALERT_ENCRYPTED, NULL, rec->ts);
-	} else if (!t->early_data || after_end)
+	if (t->early_end) {
+		t->maybe_ns = t->maybe_app_ns = 0;
+	} else if (is_finished_len(t, rec->len) && (!t->early_data || after_end)) {
 		complete_set(t, rec->ts);
-	else
+	} else if (t->maybe_ns) {
+		if (!t->maybe_app_ns)
+			t->maybe_app_ns = record_first_time(t, DIR_OUT, rec);
+	} else if (is_finished_len(t, rec->len)) {
 		t->maybe_ns = rec->ts;
+	} else if (is_alert_len(rec->len) && !t->early_data && !is_full_len(t->dir[DIR_OUT].last_len)) {
+		alert_set(&t->h.sent, TLS_ALERT_ENCRYPTED, NULL, rec->ts);
+	}
 }
 
 static void server_sealed13(struct tls_conn *t, const struct record *rec)
 {
 	t->flight += rec->len;
-	if (t->maybe_ns && rec->ts > t->maybe_ns)
+	if (t->maybe_ns && rec->ts > t->maybe_ns) {
 		complete_set(t, t->maybe_ns);
-	else if (is_alert_len(rec->len) && !is_full_len(t->dir[DIR_IN].last_len))
+		t->h.client_app_ns = t->maybe_app_ns;
+	} else if (is_alert_len(rec->len) && !is_full_len(t->dir[DIR_IN].last_len)) {
 		alert_set(&t->h.received, TLS_ALERT_ENCRYPTED, NULL, rec->ts);
+	}
 }
 
 /*
@@ -765,11 +786,8 @@ static void record_after(struct tls_conn *t, int dir, const struct record *rec)
 	if (rec->type == TLS_CCS)
 		return;
 	if (dir == DIR_OUT) {
-		if (!t->h.client_app_ns && rec->type == TLS_APPDATA && !alert) {
-			uint64_t first = stream_time(t->dir[dir].stream, rec->start + 1);
-
-			t->h.client_app_ns = first ? first : rec->ts;
-		}
+		if (!t->h.client_app_ns && rec->type == TLS_APPDATA && !alert)
+			t->h.client_app_ns = record_first_time(t, dir, rec);
 		return;
 	}
 	if (t->h.server_after_ns)
@@ -880,6 +898,14 @@ static bool record_ready(struct tls_conn *t, int dir, struct record *ret_rec, co
 	return true;
 }
 
+/* What the client's records mean depends on the version, and on resumption: wait for bytes of the server that tell. */
+static bool is_held(const struct tls_conn *t, const struct record *rec)
+{
+	bool known = t->h.has_server_hello && (t->tls13 || t->h.resumed_known);
+
+	return t->dir[DIR_IN].blocked && !known && t->h.has_client_hello && rec->type != TLS_ALERT;
+}
+
 /* Records of both directions, the earlier first. False if none is left. */
 static bool record_next(struct tls_conn *t)
 {
@@ -890,6 +916,8 @@ static bool record_next(struct tls_conn *t)
 
 	for (int i = 0; i < 2; i++)
 		ready[i] = record_ready(t, i, &rec[i], &body[i]);
+	if (ready[DIR_OUT] && is_held(t, &rec[DIR_OUT]))
+		ready[DIR_OUT] = false;
 	if (!ready[DIR_OUT] && !ready[DIR_IN])
 		return false;
 	dir = !ready[DIR_OUT] || (ready[DIR_IN] && rec[DIR_IN].ts < rec[DIR_OUT].ts) ? DIR_IN : DIR_OUT;

@@ -13,7 +13,7 @@
 #include "stream.h"
 
 #define TLS_NAME_MAX	   256
-#define TLS_CERT_BYTES_MAX (64 * 1024) /* a Certificate message longer than this is cut and says so */
+#define TLS_CERT_BYTES_MAX ((size_t)64 * 1024) /* a Certificate message longer than this is cut and says so */
 #define TLS_TURNS_MAX	   16
 
 enum tls_content { TLS_CCS = 20, TLS_ALERT = 21, TLS_HANDSHAKE = 22, TLS_APPDATA = 23 };
@@ -82,16 +82,20 @@ struct tls_handshake {
 	bool certificate_cut;
 	const uint8_t *cert_list; /* owned; list entries: 3-byte length + DER each; NULL if none */
 	size_t cert_list_len;
-	struct tls_alert_seen sent, received; /* first fatal (or encrypted) alert of each direction, before completion;
-						 close_notify apart */
+	/*
+	 * First fatal (or encrypted) alert of each direction, before completion; close_notify apart. Of TLS 1.3 also
+	 * @received after completion, as long as server_after_ns is 0: a refused client certificate shows only then (an
+	 * encrypted close_notify looks the same).
+	 */
+	struct tls_alert_seen sent, received;
 	bool close_notify_sent, close_notify_received;
 	/* Times, ns; 0 = not reached. */
 	uint64_t first_out_ns;	  /* first byte of the ClientHello out */
 	uint64_t server_hello_ns; /* ServerHello complete in */
 	uint64_t complete_ns;	  /* the handshake complete as the client sees it; DESIGN section 7 */
 	uint64_t client_app_ns;	  /* first application record of the client after completion: its first byte out */
-	uint64_t server_after_ns; /* first server record that followed client_app_ns (type 23 or encrypted), complete in
-				   */
+	uint64_t server_after_ns; /* first server record that followed client_app_ns (type 23 or encrypted, no alert),
+				     complete in */
 	uint64_t last_client_ns, last_server_ns; /* latest payload byte of each direction */
 	bool truncated;				 /* bytes that were needed have not been copied */
 	size_t n_turns; /* turns of the handshake up to completion (or until now), in order; more than TLS_TURNS_MAX are
@@ -117,7 +121,8 @@ void tls_conn_advance(struct tls_conn *t);
 /* The state so far; valid until the next call on @t. */
 const struct tls_handshake *tls_conn_handshake(const struct tls_conn *t);
 
-/* After this nothing more is needed: gives back the buffers, keeps the handshake. Streams must not be fed any more. */
+/* After this nothing more is needed: gives back the streams and buffers, keeps the handshake and its certificates.
+ * tls_conn_stream() is NULL from now on, tls_conn_advance() does nothing. */
 void tls_conn_finish(struct tls_conn *t);
 
 #endif
