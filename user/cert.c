@@ -1,222 +1,257 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/*
- * Certificate chains, read once each. OpenSSL parses and matches host names and addresses, as the clients that are
- * traced do; the two names of XMPP (RFC 6120 section 13.7.1.4) it does not know are compared here.
- */
+/* The peer's certificate chain, read with OpenSSL and cached. See cert.h. */
 #include "cert.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/queue.h>
 #include <time.h>
+#include <arpa/inet.h>
 
-#include <openssl/asn1.h>
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/objects.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
-#define ENTRY_HEADER 3 /* the length before each certificate of the list */
+#include "text.h"
+
+#define ENTRY_HEADER	3
+#define NAME_TEXT_MAX	1024			  /* subject and issuer; longer ones end in an ellipsis */
+#define SAN_TEXT_MAX	1024			  /* no domain is as long; longer ones count as dropped */
+#define CACHE_BYTES_MAX ((size_t)8 * 1024 * 1024) /* of chains as they were sent, which bounds what is made of them */
+
+static const char oid_xmpp_addr[] = "1.3.6.1.5.5.7.8.5";
+static const char oid_srv_name[] = "1.3.6.1.5.5.7.8.7";
 
 struct chain {
-	struct cert_info info; /* first: cert_names() finds the rest by it */
+	struct cert_info info;
 	X509 *leaf;
-	GENERAL_NAMES *names; /* of the leaf; NULL if it has none */
+	GENERAL_NAMES *names; /* NULL: no SAN */
 	uint8_t digest[SHA256_DIGEST_LENGTH];
-	TAILQ_ENTRY(chain) by_use;
+	size_t list_len;
+	uint64_t used; /* counts up with every use */
 };
 
 struct cert_cache {
-	TAILQ_HEAD(chain_list, chain) chains; /* the most recently used first */
-	size_t n;
+	struct chain *chains[CERT_CACHE_MAX];
+	size_t n, bytes;
+	uint64_t uses;
 };
+
+struct cert_cache *cert_cache_new(void)
+{
+	return calloc(1, sizeof(struct cert_cache));
+}
 
 static void chain_free(struct chain *c)
 {
 	if (!c)
 		return;
-	free(c->info.subject);
-	free(c->info.issuer);
 	for (size_t i = 0; i < c->info.n_san; i++)
 		free(c->info.san[i]);
+	free(c->info.subject);
+	free(c->info.issuer);
 	GENERAL_NAMES_free(c->names);
 	X509_free(c->leaf);
 	free(c);
 }
 
-struct cert_cache *cert_cache_new(void)
-{
-	struct cert_cache *c = calloc(1, sizeof(*c));
-
-	if (c)
-		TAILQ_INIT(&c->chains);
-	return c;
-}
-
 void cert_cache_free(struct cert_cache *c)
 {
-	struct chain *chain;
-
 	if (!c)
 		return;
-	while ((chain = TAILQ_FIRST(&c->chains))) {
-		TAILQ_REMOVE(&c->chains, chain, by_use);
-		chain_free(chain);
-	}
+	for (size_t i = 0; i < c->n; i++)
+		chain_free(c->chains[i]);
 	free(c);
 }
 
 /* --- Names as text --- */
 
-/* One line, RFC 2253, characters beyond ASCII as UTF-8; control characters are escaped. NULL for want of memory. */
+/* @prefix and @data; what is a control character or no UTF-8 becomes \DDD, so that no NUL hides what follows. NULL for
+ * want of memory. */
+static char *san_text(const char *prefix, const uint8_t *data, size_t len)
+{
+	size_t n = strlen(prefix);
+	char *in = malloc(len + 1), *out = malloc(n + len * 4 + 1);
+
+	if (!in || !out) {
+		free(in);
+		free(out);
+		return NULL;
+	}
+	memcpy(in, data, len);
+	in[len] = '\0';
+	memcpy(out, prefix, n);
+	for (size_t i = 0; i < len;) {
+		uint32_t c;
+		size_t bytes = text_char(in + i, &c);
+		bool invalid = bytes <= 1 && data[i] >= 0x80;
+
+		if (invalid || data[i] < ' ' || data[i] == 0x7f || data[i] == '\\') {
+			char esc[4] = {'\\', (char)('0' + data[i] / 100), (char)('0' + data[i] / 10 % 10),
+				       (char)('0' + data[i] % 10)};
+
+			memcpy(out + n, esc, sizeof(esc));
+			n += sizeof(esc);
+			i++;
+			continue;
+		}
+		memcpy(out + n, in + i, bytes);
+		n += bytes;
+		i += bytes;
+	}
+	out[n] = '\0';
+	free(in);
+	return out;
+}
+
+static char *ip_text(const uint8_t *data, size_t len)
+{
+	char buf[INET6_ADDRSTRLEN];
+
+	if (len != 4 && len != 16)
+		return NULL;
+	inet_ntop(len == 4 ? AF_INET : AF_INET6, data, buf, sizeof(buf));
+	return strdup(buf);
+}
+
+/* RFC 2253, but UTF-8 as it is: only what would break a line is escaped. */
 static char *name_text(const X509_NAME *name)
 {
-	BIO *out = BIO_new(BIO_s_mem());
-	char *data, *text = NULL;
+	static const char ellipsis[] = "…";
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *data, *out = NULL;
 	long len;
 
-	if (!out)
+	if (!bio)
 		return NULL;
-	if (X509_NAME_print_ex(out, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
-		len = BIO_get_mem_data(out, &data);
-		text = strndup(len > 0 ? data : "", len > 0 ? (size_t)len : 0);
+	if (X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) < 0) {
+		BIO_free(bio);
+		return strdup("");
 	}
-	BIO_free(out);
-	return text;
-}
+	len = BIO_get_mem_data(bio, &data);
+	if (len <= NAME_TEXT_MAX) {
+		out = strndup(len ? data : "", (size_t)len);
+	} else {
+		size_t n = NAME_TEXT_MAX;
 
-/* @prefix and the string, in which a NUL must not hide what follows it: controls and the backslash as \DDD. */
-static char *string_text(const char *prefix, const ASN1_STRING *s)
-{
-	const uint8_t *data = ASN1_STRING_get0_data(s);
-	size_t len = (size_t)ASN1_STRING_length(s), at = strlen(prefix);
-	char *text = malloc(at + 4 * len + 1);
-
-	if (!text)
-		return NULL;
-	memcpy(text, prefix, at);
-	for (size_t i = 0; i < len; i++) {
-		if (data[i] < 0x20 || data[i] == 0x7f || data[i] == '\\')
-			at += (size_t)sprintf(text + at, "\\%03u", data[i]);
-		else
-			text[at++] = (char)data[i];
+		while (n && ((uint8_t)data[n] & 0xc0) == 0x80)
+			n--;
+		out = malloc(n + sizeof(ellipsis));
+		if (out) {
+			memcpy(out, data, n);
+			memcpy(out + n, ellipsis, sizeof(ellipsis));
+		}
 	}
-	text[at] = '\0';
-	return text;
+	BIO_free(bio);
+	return out;
 }
 
-static char *address_text(const ASN1_OCTET_STRING *ip)
-{
-	int len = ASN1_STRING_length(ip);
-	char text[INET6_ADDRSTRLEN];
+/* --- Subject alternative names --- */
 
-	if (!inet_ntop(len == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(ip), text, sizeof(text)))
+/* The string of an XMPP otherName and the prefix that tells it apart; NULL if it is another's. */
+static const ASN1_STRING *xmpp_name(const OTHERNAME *other, const char **ret_prefix)
+{
+	char oid[64];
+
+	if (!other->value || (other->value->type != V_ASN1_UTF8STRING && other->value->type != V_ASN1_IA5STRING))
 		return NULL;
-	return strdup(text);
-}
-
-/* The string of an otherName that XMPP knows, of the type it must have; NULL if it is none. */
-static const ASN1_STRING *other_name(const GENERAL_NAME *name, int nid, int type)
-{
-	if (name->type != GEN_OTHERNAME || OBJ_obj2nid(name->d.otherName->type_id) != nid ||
-	    name->d.otherName->value->type != type)
+	OBJ_obj2txt(oid, sizeof(oid), other->type_id, 1);
+	if (strcmp(oid, oid_xmpp_addr) == 0)
+		*ret_prefix = "xmpp:";
+	else if (strcmp(oid, oid_srv_name) == 0)
+		*ret_prefix = "srv:";
+	else
 		return NULL;
-	return name->d.otherName->value->value.asn1_string;
+	return other->value->value.asn1_string;
 }
 
-static const ASN1_STRING *xmpp_addr(const GENERAL_NAME *name)
-{
-	return other_name(name, NID_XmppAddr, V_ASN1_UTF8STRING);
-}
-
-static const ASN1_STRING *srv_name(const GENERAL_NAME *name)
-{
-	return other_name(name, NID_SRVName, V_ASN1_IA5STRING);
-}
-
-/* 1 and the text, 0 if this kind of name is of no interest, -ENOMEM. */
-static int san_text(const GENERAL_NAME *name, char **ret_text)
+/* -ENOENT: a kind of name that says nothing here. */
+static int san_add(struct cert_info *info, const GENERAL_NAME *name)
 {
 	const ASN1_STRING *s;
+	const char *prefix = "";
+	const uint8_t *data;
+	size_t len;
 	char *text;
-	int len;
 
-	if (name->type == GEN_DNS) {
-		text = string_text("", name->d.dNSName);
-	} else if (name->type == GEN_IPADD) {
-		len = ASN1_STRING_length(name->d.iPAddress);
-		if (len != 4 && len != 16)
-			return 0;
-		text = address_text(name->d.iPAddress);
-	} else if ((s = xmpp_addr(name))) {
-		text = string_text("xmpp:", s);
-	} else if ((s = srv_name(name))) {
-		text = string_text("srv:", s);
-	} else {
+	switch (name->type) {
+	case GEN_DNS:
+		s = name->d.dNSName;
+		break;
+	case GEN_IPADD:
+		s = name->d.iPAddress;
+		break;
+	case GEN_OTHERNAME:
+		s = xmpp_name(name->d.otherName, &prefix);
+		break;
+	default:
+		s = NULL;
+		break;
+	}
+	if (!s)
+		return -ENOENT;
+	data = ASN1_STRING_get0_data(s);
+	len = (size_t)ASN1_STRING_length(s);
+	if (info->n_san == CERT_SANS_MAX || len > SAN_TEXT_MAX || (name->type == GEN_IPADD && len != 4 && len != 16)) {
+		info->n_san_dropped++;
 		return 0;
 	}
+	text = name->type == GEN_IPADD ? ip_text(data, len) : san_text(prefix, data, len);
 	if (!text)
 		return -ENOMEM;
-	*ret_text = text;
-	return 1;
+	info->san[info->n_san++] = text;
+	return 0;
+}
+
+static int sans_read(struct chain *c)
+{
+	c->names = X509_get_ext_d2i(c->leaf, NID_subject_alt_name, NULL, NULL);
+	for (int i = 0; i < sk_GENERAL_NAME_num(c->names); i++)
+		if (san_add(&c->info, sk_GENERAL_NAME_value(c->names, i)) == -ENOMEM)
+			return -ENOMEM;
+	return 0;
 }
 
 /* --- The leaf --- */
 
-static int sans_read(struct chain *c)
-{
-	struct cert_info *info = &c->info;
-	int r;
-
-	c->names = X509_get_ext_d2i(c->leaf, NID_subject_alt_name, NULL, NULL);
-	for (int i = 0; i < sk_GENERAL_NAME_num(c->names); i++) {
-		char *text;
-
-		r = san_text(sk_GENERAL_NAME_value(c->names, i), &text);
-		if (r < 0)
-			return r;
-		if (!r)
-			continue;
-		if (info->n_san == CERT_SANS_MAX) {
-			free(text);
-			info->n_san_dropped++;
-		} else {
-			info->san[info->n_san++] = text;
-		}
-	}
-	return 0;
-}
-
-static int time_read(const ASN1_TIME *t, int64_t *ret)
+static int time_read(const ASN1_TIME *t, int64_t *ret_s)
 {
 	struct tm tm;
 
-	if (!ASN1_TIME_to_tm(t, &tm))
+	if (!t || !ASN1_TIME_to_tm(t, &tm))
 		return -EBADMSG;
-	*ret = timegm(&tm);
+	*ret_s = timegm(&tm);
 	return 0;
 }
 
-static void key_type_read(const X509 *leaf, char *buf, size_t size)
+static void key_type_read(X509 *leaf, char *buf, size_t size)
 {
-	const EVP_PKEY *key = X509_get0_pubkey(leaf);
-	const char *type = key ? EVP_PKEY_get0_type_name(key) : NULL;
+	EVP_PKEY *key = X509_get0_pubkey(leaf);
 	char group[24];
 
-	if (!type)
+	if (!key) {
 		snprintf(buf, size, "unknown");
-	else if (EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, group, sizeof(group), NULL))
-		snprintf(buf, size, "EC %s", group);
-	else if (EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448"))
-		snprintf(buf, size, "%s", type);
-	else
-		snprintf(buf, size, "%s %d", type, EVP_PKEY_get_bits(key));
+		return;
+	}
+	switch (EVP_PKEY_get_base_id(key)) {
+	case EVP_PKEY_EC:
+		if (EVP_PKEY_get_group_name(key, group, sizeof(group), NULL))
+			snprintf(buf, size, "EC %s", group);
+		else
+			snprintf(buf, size, "EC %d", EVP_PKEY_get_bits(key));
+		break;
+	case EVP_PKEY_ED25519:
+	case EVP_PKEY_ED448:
+		snprintf(buf, size, "%s", OBJ_nid2sn(EVP_PKEY_get_base_id(key)));
+		break;
+	default:
+		snprintf(buf, size, "%.20s %d", OBJ_nid2sn(EVP_PKEY_get_base_id(key)), EVP_PKEY_get_bits(key));
+		break;
+	}
 }
 
 static bool is_self_signed(X509 *leaf)
@@ -230,14 +265,10 @@ static bool is_self_signed(X509 *leaf)
 static int leaf_read(struct chain *c)
 {
 	struct cert_info *info = &c->info;
-	int r;
 
-	r = time_read(X509_get0_notBefore(c->leaf), &info->not_before);
-	if (r < 0)
-		return r;
-	r = time_read(X509_get0_notAfter(c->leaf), &info->not_after);
-	if (r < 0)
-		return r;
+	if (time_read(X509_get0_notBefore(c->leaf), &info->not_before) < 0 ||
+	    time_read(X509_get0_notAfter(c->leaf), &info->not_after) < 0)
+		return -EBADMSG;
 	info->subject = name_text(X509_get_subject_name(c->leaf));
 	info->issuer = name_text(X509_get_issuer_name(c->leaf));
 	if (!info->subject || !info->issuer)
@@ -249,192 +280,189 @@ static int leaf_read(struct chain *c)
 
 /* --- The chain --- */
 
-/* The DER of the list's first entry. NULL if the list is not that long; @list and @len then are what remains. */
-static const uint8_t *entry_take(const uint8_t **list, size_t *len, size_t *ret_len)
-{
-	const uint8_t *p = *list;
-	size_t n;
-
-	if (*len < ENTRY_HEADER)
-		return NULL;
-	n = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
-	if (n > *len - ENTRY_HEADER)
-		return NULL;
-	*list += ENTRY_HEADER + n;
-	*len -= ENTRY_HEADER + n;
-	*ret_len = n;
-	return p + ENTRY_HEADER;
-}
-
-/* A certificate that fills its entry, or NULL. */
+/* One entry of the list, whole and nothing but one certificate; NULL if it is not. */
 static X509 *entry_parse(const uint8_t *der, size_t len)
 {
-	const uint8_t *end = der;
-	X509 *x = d2i_X509(NULL, &end, (long)len);
+	const uint8_t *p = der;
+	X509 *x = d2i_X509(NULL, &p, (long)len);
 
-	if (x && end != der + len) {
+	if (x && p != der + len) {
 		X509_free(x);
 		return NULL;
 	}
 	return x;
 }
 
-static void issuers_read(struct chain *c, const uint8_t *list, size_t len)
-{
-	while (len) {
-		size_t n;
-		const uint8_t *der = entry_take(&list, &len, &n);
-		X509 *x = der ? entry_parse(der, n) : NULL;
-
-		c->info.chain_length++;
-		if (!x)
-			c->info.chain_malformed = true;
-		X509_free(x);
-		if (!der)
-			return;
-	}
-}
-
-static int chain_parse(struct chain *c, const uint8_t *list, size_t len)
+/* The next entry: steps *@list behind it. False if its length leaves the list, which ends there. */
+static bool entry_next(const uint8_t **list, size_t *len, const uint8_t **ret_der, size_t *ret_len)
 {
 	size_t n;
-	const uint8_t *der = entry_take(&list, &len, &n);
 
-	if (!der)
-		return -EBADMSG;
-	c->leaf = entry_parse(der, n);
-	if (!c->leaf)
-		return -EBADMSG;
-	c->info.chain_length = 1;
-	issuers_read(c, list, len);
-	return leaf_read(c);
+	if (*len < ENTRY_HEADER) {
+		*len = 0;
+		return false;
+	}
+	n = (size_t)(*list)[0] << 16 | (size_t)(*list)[1] << 8 | (*list)[2];
+	*list += ENTRY_HEADER;
+	*len -= ENTRY_HEADER;
+	if (n > *len) {
+		*len = 0;
+		return false;
+	}
+	*ret_der = *list;
+	*ret_len = n;
+	*list += n;
+	*len -= n;
+	return true;
 }
 
-static struct chain *cache_find(struct cert_cache *c, const uint8_t digest[static SHA256_DIGEST_LENGTH])
+/* Entries behind the leaf: counted; parsed until the first that is wrong. */
+static void rest_read(struct cert_info *info, const uint8_t *list, size_t len)
 {
-	struct chain *chain;
+	while (len) {
+		const uint8_t *der;
+		size_t n;
+		bool whole = entry_next(&list, &len, &der, &n);
 
-	TAILQ_FOREACH(chain, &c->chains, by_use)
-	{
-		if (memcmp(chain->digest, digest, SHA256_DIGEST_LENGTH) == 0)
-			return chain;
+		info->chain_length++;
+		if (whole && !info->chain_malformed) {
+			X509 *x = entry_parse(der, n);
+
+			whole = x;
+			X509_free(x);
+		}
+		if (!whole)
+			info->chain_malformed = true;
 	}
+}
+
+static int chain_read(const uint8_t *list, size_t len, struct chain **ret_chain)
+{
+	struct chain *c;
+	const uint8_t *der;
+	size_t der_len;
+	int r;
+
+	if (!entry_next(&list, &len, &der, &der_len))
+		return -EBADMSG;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->info.chain_length = 1;
+	c->leaf = entry_parse(der, der_len);
+	r = c->leaf ? leaf_read(c) : -EBADMSG;
+	if (r < 0) {
+		chain_free(c);
+		return r;
+	}
+	rest_read(&c->info, list, len);
+	*ret_chain = c;
+	return 0;
+}
+
+/* --- The cache --- */
+
+static struct chain *cache_find(struct cert_cache *cache, const uint8_t digest[SHA256_DIGEST_LENGTH])
+{
+	for (size_t i = 0; i < cache->n; i++)
+		if (memcmp(cache->chains[i]->digest, digest, SHA256_DIGEST_LENGTH) == 0)
+			return cache->chains[i];
 	return NULL;
 }
 
-static void cache_add(struct cert_cache *c, struct chain *chain)
+static void cache_evict(struct cert_cache *cache)
 {
-	if (c->n == CERT_CACHE_MAX) {
-		struct chain *oldest = TAILQ_LAST(&c->chains, chain_list);
+	size_t oldest = 0;
 
-		TAILQ_REMOVE(&c->chains, oldest, by_use);
-		chain_free(oldest);
-		c->n--;
-	}
-	TAILQ_INSERT_HEAD(&c->chains, chain, by_use);
-	c->n++;
+	for (size_t i = 1; i < cache->n; i++)
+		if (cache->chains[i]->used < cache->chains[oldest]->used)
+			oldest = i;
+	cache->bytes -= cache->chains[oldest]->list_len;
+	chain_free(cache->chains[oldest]);
+	cache->chains[oldest] = cache->chains[--cache->n];
 }
 
-int cert_chain_read(struct cert_cache *c, const uint8_t *list, size_t len, const struct cert_info **ret_info)
+int cert_chain_read(struct cert_cache *cache, const uint8_t *list, size_t len, const struct cert_info **ret_info)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
-	struct chain *chain;
+	struct chain *c;
 	int r;
 
 	if (!len)
 		return -ENODATA;
 	SHA256(list, len, digest);
-	chain = cache_find(c, digest);
-	if (chain) {
-		TAILQ_REMOVE(&c->chains, chain, by_use);
-		TAILQ_INSERT_HEAD(&c->chains, chain, by_use);
-		*ret_info = &chain->info;
-		return 0;
+	c = cache_find(cache, digest);
+	if (!c) {
+		/* What is wrong with a peer's certificate is none of the caller's errors. */
+		ERR_set_mark();
+		r = chain_read(list, len, &c);
+		ERR_pop_to_mark();
+		if (r < 0)
+			return r;
+		while (cache->n && (cache->n == CERT_CACHE_MAX || cache->bytes + len > CACHE_BYTES_MAX))
+			cache_evict(cache);
+		memcpy(c->digest, digest, sizeof(digest));
+		c->list_len = len;
+		cache->chains[cache->n++] = c;
+		cache->bytes += len;
 	}
-	chain = calloc(1, sizeof(*chain));
-	if (!chain)
-		return -ENOMEM;
-	memcpy(chain->digest, digest, sizeof(digest));
-	/* What a peer sends wrong must not fill the thread's queue of errors. */
-	ERR_set_mark();
-	r = chain_parse(chain, list, len);
-	ERR_pop_to_mark();
-	if (r < 0) {
-		chain_free(chain);
-		return r;
-	}
-	cache_add(c, chain);
-	*ret_info = &chain->info;
+	c->used = ++cache->uses;
+	*ret_info = &c->info;
 	return 0;
 }
 
-/* --- Matching --- */
+/* --- Does it name ...? --- */
 
-static bool string_is(const ASN1_STRING *s, const char *prefix, const char *name, size_t name_len)
+static bool string_is(const ASN1_STRING *s, const char *prefix, const char *name, size_t n)
 {
-	size_t skip = strlen(prefix), len = (size_t)ASN1_STRING_length(s);
 	const char *data = (const char *)ASN1_STRING_get0_data(s);
+	size_t len = (size_t)ASN1_STRING_length(s), skip = strlen(prefix);
 
-	return len == skip + name_len && strncasecmp(data, prefix, skip) == 0 &&
-	       strncasecmp(data + skip, name, name_len) == 0;
+	return len == skip + n && strncasecmp(data, prefix, skip) == 0 && strncasecmp(data + skip, name, n) == 0;
 }
 
-static bool xmpp_names(const GENERAL_NAMES *names, const char *name, size_t len)
+/* RFC 6120 section 13.7.1.2.1: XmppAddr holds the domain, SRVName the service and the domain (RFC 4985). */
+static bool xmpp_names(const struct chain *c, const char *name, size_t n)
 {
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-		const GENERAL_NAME *san = sk_GENERAL_NAME_value(names, i);
-		const ASN1_STRING *s = xmpp_addr(san);
+	for (int i = 0; i < sk_GENERAL_NAME_num(c->names); i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(c->names, i);
+		const char *prefix;
+		const ASN1_STRING *s = g->type == GEN_OTHERNAME ? xmpp_name(g->d.otherName, &prefix) : NULL;
 
-		if (s && string_is(s, "", name, len))
-			return true;
-		s = srv_name(san);
-		if (s && (string_is(s, "_xmpp-component.", name, len) || string_is(s, "_xmpp-server.", name, len)))
+		if (!s)
+			continue;
+		if (strcmp(prefix, "xmpp:") == 0
+			    ? string_is(s, "", name, n)
+			    : string_is(s, "_xmpp-component.", name, n) || string_is(s, "_xmpp-server.", name, n))
 			return true;
 	}
 	return false;
 }
 
-static int ip_check(X509 *leaf, const char *name, bool *ret_is_ip)
-{
-	uint8_t addr[16];
-
-	*ret_is_ip = true;
-	if (inet_pton(AF_INET, name, addr) == 1)
-		return X509_check_ip(leaf, addr, 4, 0);
-	if (inet_pton(AF_INET6, name, addr) == 1)
-		return X509_check_ip(leaf, addr, 16, 0);
-	*ret_is_ip = false;
-	return 0;
-}
-
-static enum cert_match match_of(int r)
-{
-	return r < 0 ? CERT_MATCH_UNKNOWN : r ? CERT_MATCH_YES : CERT_MATCH_NO;
-}
-
 enum cert_match cert_names(const struct cert_info *info, const char *name)
 {
+	/* The CN never counts, and a wildcard is a whole label (RFC 9525 sections 6.3 and 6.4). */
+	const unsigned int flags = X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
 	const struct chain *c = (const struct chain *)info;
-	size_t len;
-	bool is_ip;
-	int r;
+	uint8_t addr[16];
+	size_t n;
+	bool yes;
 
-	if (!info || !name || !name[0])
+	if (!info || !name || !*name)
 		return CERT_MATCH_UNKNOWN;
-	r = ip_check(c->leaf, name, &is_ip);
-	if (is_ip)
-		return match_of(r);
-	/* An absolute name is the same name. One that begins with a dot would match everything below it. */
-	len = strlen(name);
-	if (name[len - 1] == '.')
-		len--;
-	if (!len || name[0] == '.')
-		return CERT_MATCH_NO;
-	if (xmpp_names(c->names, name, len))
-		return CERT_MATCH_YES;
+	n = strlen(name);
 	ERR_set_mark();
-	r = X509_check_host(c->leaf, name, len,
-			    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL);
+	if (inet_pton(AF_INET, name, addr) == 1) {
+		yes = X509_check_ip(c->leaf, addr, 4, 0) == 1;
+	} else if (inet_pton(AF_INET6, name, addr) == 1) {
+		yes = X509_check_ip(c->leaf, addr, 16, 0) == 1;
+	} else {
+		if (name[n - 1] == '.')
+			n--;
+		/* OpenSSL would take a leading dot for "any name below". */
+		yes = n && name[0] != '.' &&
+		      (X509_check_host(c->leaf, name, n, flags, NULL) == 1 || xmpp_names(c, name, n));
+	}
 	ERR_pop_to_mark();
-	return match_of(r);
+	return yes ? CERT_MATCH_YES : CERT_MATCH_NO;
 }
