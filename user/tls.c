@@ -259,7 +259,7 @@ static int server_extension(uint32_t type, struct span ext, void *arg)
 
 static int extensions_parse(struct span *s, int (*extension)(uint32_t type, struct span ext, void *arg), void *arg)
 {
-	struct span block, ext;
+	struct span block = {0}, ext;
 	int r;
 
 	/* Before TLS 1.3 a hello may end without any. */
