@@ -42,6 +42,16 @@ static void find_dns(const struct lookup *l, struct findings *f)
 			    l->name);
 }
 
+/* Where the legs to the target of @l begin, of which @l is the last. */
+static uint64_t target_start(const struct leg *l)
+{
+	const struct leg *p = l;
+
+	while ((p = TAILQ_PREV(p, leg_list, by_attempt)) && p->target && strcmp(p->target, l->target) == 0)
+		l = p;
+	return leg_tcp_start(l);
+}
+
 static void find_leg(const struct leg *l, const struct leg *winner, struct findings *f)
 {
 	char addr[ADDR_TEXT_MAX];
@@ -53,8 +63,8 @@ static void find_leg(const struct leg *l, const struct leg *winner, struct findi
 			    l->syn_sent);
 	if (winner && l != winner && next && l->target && next->target && strcmp(l->target, next->target) != 0 &&
 	    leg_failed(l) && leg_tcp_start(next) > leg_tcp_start(l))
-		finding_add(f, "srv_failover", PHASE_TCP, leg_tcp_start(next) - leg_tcp_start(l),
-			    "%s (%s) did not work, %s was next", l->target, addr, next->target);
+		finding_add(f, "srv_failover", PHASE_TCP, leg_tcp_start(next) - target_start(l),
+			    "%s did not work, %s was next", l->target, next->target);
 }
 
 static void find_tls(const struct leg *winner, struct findings *f)
