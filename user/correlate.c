@@ -1345,7 +1345,9 @@ static bool socket_undecided(const struct correlator *c, const struct cbt_hdr *e
 /* The id of a message that was parsed once already: its first two bytes (RFC 1035 section 4.1.1). */
 static uint16_t message_id(const struct cbt_ev_dns *ev)
 {
-	return ev->data_len < 2 ? 0 : (uint16_t)(ev->data[0] << 8 | ev->data[1]);
+	if (ev->data_len < 2)
+		return 0;
+	return (uint16_t)(ev->data[0] << 8 | ev->data[1]);
 }
 
 enum correlate_claim correlate_claims(const struct correlator *c, const struct cbt_hdr *ev)
