@@ -231,6 +231,7 @@ static int time_read(const ASN1_TIME *t, int64_t *ret_s)
 static void key_type_read(X509 *leaf, char *buf, size_t size)
 {
 	EVP_PKEY *key = X509_get0_pubkey(leaf);
+	const char *type = key ? EVP_PKEY_get0_type_name(key) : NULL;
 	char group[24];
 
 	if (!key) {
@@ -249,7 +250,7 @@ static void key_type_read(X509 *leaf, char *buf, size_t size)
 		snprintf(buf, size, "%s", OBJ_nid2sn(EVP_PKEY_get_base_id(key)));
 		break;
 	default:
-		snprintf(buf, size, "%.20s %d", OBJ_nid2sn(EVP_PKEY_get_base_id(key)), EVP_PKEY_get_bits(key));
+		snprintf(buf, size, "%.20s %d", type ? type : "unknown", EVP_PKEY_get_bits(key));
 		break;
 	}
 }
