@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A certificate list of anything at all: the input as it is, and as the DER of one leaf that stands twice. */
-// sources: user/cert.c
+// sources: user/cert.c user/text.c
 #include <stdlib.h>
 #include <string.h>
 
