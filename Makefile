@@ -118,12 +118,12 @@ $(BUILD)/tests/bench/%: tests/bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LIB) $(LDFLAGS) $(LIBS) -lresolv
 
-FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
+FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all
 FUZZ_LIB := $(filter-out user/main.c user/source_ring.c user/live.c user/check.c,$(USER_SRC))
 $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB) $(wildcard user/*.h include/cbtrace/*.h)
 	$(Q)mkdir -p $(@D)
-	$(call say,FUZZ,$<)$(CLANG) $(FUZZ_FLAGS) -o $@ $< $$(tests/fuzz/sources $<) -lcrypto
+	$(call say,FUZZ,$<)$(CLANG) $(FUZZ_FLAGS) -o $@ $< $$(tests/fuzz/sources $<) -lssl -lcrypto -ljansson -lm
 
 unit-bin: $(UNIT_BIN)
 

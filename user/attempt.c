@@ -434,5 +434,8 @@ void attempt_judge(const struct attempt *a, const struct attempt_names *names, s
 		judge_leg(winner && !leg_failed(winner) ? winner : last_leg, names, exit_ns, &v);
 	else if (last_lookup)
 		judge_lookup(a, last_lookup, exit_ns, &v);
+	/* Of a connect that showed nothing more, only its beginning is known. */
+	if (v.end_ns < v.start_ns)
+		v.end_ns = v.start_ns;
 	*ret = v;
 }

@@ -51,12 +51,28 @@ static void tap_done(uint64_t cookie, void *arg)
 {
 	struct script *s = arg;
 
-	assert(s->n_taps < TAPS_MAX);
-	s->taps[s->n_taps++] = cookie;
+	if (s->n_taps < TAPS_MAX)
+		s->taps[s->n_taps++] = cookie;
+}
+
+/* What holds of every attempt, whatever happened: the timeline is contiguous, in order, and sums to the total. */
+static void attempt_check(const struct report_attempt *a)
+{
+	int64_t reached = 0;
+
+	for (size_t i = 0; i < a->n_timeline; i++) {
+		assert(a->timeline[i].start_ns == reached && a->timeline[i].end_ns > reached);
+		assert(a->timeline[i].leg < (int)a->n_legs);
+		reached = a->timeline[i].end_ns;
+	}
+	assert(reached == a->total_ns && a->total_ns >= 0);
+	assert((a->failed_phase != PHASE_NONE) == (a->reason != NULL));
+	assert(a->retry_of < a->id);
 }
 
 static void on_attempt(const struct report_attempt *a, void *arg)
 {
+	attempt_check(a);
 	struct report_handler h = {0};
 
 	sink_json_handler(((struct script *)arg)->json, &h);
