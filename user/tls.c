@@ -364,8 +364,9 @@ int tls_parse_server_hello(const uint8_t *data, size_t len, struct tls_server_he
 
 /* A record of TLS 1.3 has one byte for its type and 16 of tag; JSSE pads by 16 more. */
 #define SEAL_LEN   17
+#define SEAL_CCM_8 9 /* TLS_AES_128_CCM_8_SHA256 has half a tag */
 #define JSSE_PAD   16
-#define FLIGHT_MIN (SEAL_LEN + 6 + MESSAGE_HEADER + 32) /* EncryptedExtensions and Finished, in one record */
+#define FLIGHT_MIN (SEAL_CCM_8 + 6 + MESSAGE_HEADER + 32) /* EncryptedExtensions and Finished, in one record */
 
 enum message_type {
 	MSG_CLIENT_HELLO = 1,
@@ -390,13 +391,14 @@ struct assembly {
 struct record {
 	uint8_t type;
 	uint16_t len;
-	uint64_t start, end; /* offsets in the stream */
-	uint64_t ts;	     /* when it was complete */
+	uint64_t start, end;   /* offsets in the stream */
+	uint64_t first_ts, ts; /* when its first byte left or came, when it was complete */
 };
 
 struct direction {
 	struct stream *stream;
 	uint64_t pos;	   /* next record */
+	uint64_t first_ns; /* its first byte; kept because the stream forgets */
 	bool dead;	   /* the records make no sense any more */
 	bool blocked;	   /* needs bytes that arrived but have not been copied (yet) */
 	bool ccs;	   /* TLS <= 1.2: what follows is encrypted */
@@ -495,14 +497,19 @@ static void alert_set(struct tls_alert_seen *a, enum tls_alert_kind kind, const 
 	a->ts = ts;
 }
 
-static bool is_padded(size_t len, size_t plain)
+static size_t seal_len(const struct tls_conn *t)
 {
-	return len == plain + SEAL_LEN || len == plain + SEAL_LEN + JSSE_PAD;
+	return t->h.server.cipher == 0x1305 ? SEAL_CCM_8 : SEAL_LEN;
 }
 
-static bool is_alert_len(size_t len)
+static bool is_padded(const struct tls_conn *t, size_t len, size_t plain)
 {
-	return is_padded(len, ALERT_LEN);
+	return len == plain + seal_len(t) || len == plain + seal_len(t) + JSSE_PAD;
+}
+
+static bool is_alert_len(const struct tls_conn *t, size_t len)
+{
+	return is_padded(t, len, ALERT_LEN);
 }
 
 /* The size of a Finished is that of the suite's hash. Of the suites of TLS 1.3 only AES-256-GCM has SHA-384. */
@@ -510,15 +517,15 @@ static bool is_finished_len(const struct tls_conn *t, size_t len)
 {
 	size_t hash = t->h.server.cipher == 0x1302 ? 48 : 32;
 
-	return is_padded(len, MESSAGE_HEADER + hash);
+	return is_padded(t, len, MESSAGE_HEADER + hash);
 }
 
 /* After a full record a short one may be the rest of a message that did not fit (RFC 8446 section 5.1). */
-static bool is_full_len(size_t len)
+static bool is_full_len(const struct tls_conn *t, size_t len)
 {
-	size_t plain = len - SEAL_LEN;
+	size_t plain = len - seal_len(t);
 
-	return len > SEAL_LEN && plain >= 512 && (plain & (plain - 1)) == 0;
+	return len > seal_len(t) && plain >= 512 && (plain & (plain - 1)) == 0;
 }
 
 /* --- Messages of the plaintext part --- */
@@ -668,13 +675,6 @@ static void handshake_bytes(struct tls_conn *t, int dir, const uint8_t *data, si
 
 /* --- Records --- */
 
-static uint64_t record_first_time(const struct tls_conn *t, int dir, const struct record *rec)
-{
-	uint64_t first = stream_time(t->dir[dir].stream, rec->start + 1);
-
-	return first ? first : rec->ts;
-}
-
 /* Bytes of the server behind its ServerHello. What is held up by a hole has arrived all the same. */
 static size_t flight_arrived(const struct tls_conn *t)
 {
@@ -749,17 +749,17 @@ static void client_sealed13(struct tls_conn *t, const struct record *rec)
 
 	if (flight_arrived(t) < FLIGHT_MIN)
 		return;
-	t->early_end = t->early_data && is_padded(rec->len, MESSAGE_HEADER);
+	t->early_end = t->early_data && is_padded(t, rec->len, MESSAGE_HEADER);
 	if (t->early_end) {
 		t->maybe_ns = t->maybe_app_ns = 0;
 	} else if (is_finished_len(t, rec->len) && (!t->early_data || after_end)) {
 		complete_set(t, rec->ts);
 	} else if (t->maybe_ns) {
 		if (!t->maybe_app_ns)
-			t->maybe_app_ns = record_first_time(t, DIR_OUT, rec);
+			t->maybe_app_ns = rec->first_ts;
 	} else if (is_finished_len(t, rec->len)) {
 		t->maybe_ns = rec->ts;
-	} else if (is_alert_len(rec->len) && !t->early_data && !is_full_len(t->dir[DIR_OUT].last_len)) {
+	} else if (is_alert_len(t, rec->len) && !t->early_data && !is_full_len(t, t->dir[DIR_OUT].last_len)) {
 		alert_set(&t->h.sent, TLS_ALERT_ENCRYPTED, NULL, rec->ts);
 	}
 }
@@ -770,7 +770,8 @@ static void server_sealed13(struct tls_conn *t, const struct record *rec)
 	if (t->maybe_ns && rec->ts > t->maybe_ns) {
 		complete_set(t, t->maybe_ns);
 		t->h.client_app_ns = t->maybe_app_ns;
-	} else if (is_alert_len(rec->len) && !is_full_len(t->dir[DIR_IN].last_len)) {
+	} else if (rec->len == ALERT_LEN + seal_len(t) && !is_full_len(t, t->dir[DIR_IN].last_len)) {
+		/* EncryptedExtensions can be as long as a padded alert, but not as short as this. */
 		alert_set(&t->h.received, TLS_ALERT_ENCRYPTED, NULL, rec->ts);
 	}
 }
@@ -781,13 +782,13 @@ static void server_sealed13(struct tls_conn *t, const struct record *rec)
  */
 static void record_after(struct tls_conn *t, int dir, const struct record *rec)
 {
-	bool alert = rec->type == TLS_ALERT || (t->tls13 && is_alert_len(rec->len));
+	bool alert = rec->type == TLS_ALERT || (t->tls13 && is_alert_len(t, rec->len));
 
 	if (rec->type == TLS_CCS)
 		return;
 	if (dir == DIR_OUT) {
 		if (!t->h.client_app_ns && rec->type == TLS_APPDATA && !alert)
-			t->h.client_app_ns = record_first_time(t, dir, rec);
+			t->h.client_app_ns = rec->first_ts;
 		return;
 	}
 	if (t->h.server_after_ns)
@@ -873,6 +874,8 @@ static bool record_ready(struct tls_conn *t, int dir, struct record *ret_rec, co
 	bool need_body;
 
 	d->blocked = false;
+	if (!d->first_ns)
+		d->first_ns = stream_time(d->stream, d->pos + 1);
 	if (d->dead || (n && d->pos == 0 && !prefix_check(t, dir, p, n)))
 		return false;
 	if (n < RECORD_HEADER || end < d->pos + RECORD_HEADER) {
@@ -893,6 +896,7 @@ static bool record_ready(struct tls_conn *t, int dir, struct record *ret_rec, co
 	if (end < rec.end)
 		return false;
 	rec.ts = record_time(d->stream, rec.end);
+	rec.first_ts = d->first_ns ? d->first_ns : rec.ts;
 	*ret_rec = rec;
 	*ret_body = need_body ? p + RECORD_HEADER : NULL;
 	return true;
@@ -923,6 +927,7 @@ static bool record_next(struct tls_conn *t)
 	dir = !ready[DIR_OUT] || (ready[DIR_IN] && rec[DIR_IN].ts < rec[DIR_OUT].ts) ? DIR_IN : DIR_OUT;
 	record_seen(t, dir, &rec[dir], body[dir]);
 	t->dir[dir].pos = rec[dir].end;
+	t->dir[dir].first_ns = 0;
 	stream_discard(t->dir[dir].stream, rec[dir].end);
 	return true;
 }
