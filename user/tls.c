@@ -622,7 +622,7 @@ static size_t message_keep(int dir, const struct assembly *a)
 
 static void assembly_keep(struct assembly *a, const uint8_t *data, size_t len, size_t max)
 {
-	if (a->have >= max || a->lost)
+	if (!len || a->have >= max || a->lost)
 		return;
 	if (len > max - a->have)
 		len = max - a->have;
