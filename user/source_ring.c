@@ -55,15 +55,13 @@ static int libbpf_print(enum libbpf_print_level level, const char *format, va_li
 	return 0;
 }
 
-__attribute__((format(printf, 4, 5))) static int refuse(char *line, size_t size, int error, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(line, size, format, args);
-	va_end(args);
-	return error;
-}
+/* Writes the line that names the remedy; its value is @error. */
+#define refuse(line, size, error, ...)                 \
+	({                                             \
+		int refuse_error = (error);            \
+		snprintf((line), (size), __VA_ARGS__); \
+		refuse_error;                          \
+	})
 
 static void config_apply(struct cbtrace_bpf *skel, const struct ring_config *c)
 {
