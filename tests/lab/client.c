@@ -548,8 +548,7 @@ static int client_read(struct client *c, void *buf, size_t len, int64_t deadline
 
 	if (!c->ssl)
 		return socket_read(c, buf, len, deadline);
-	/* Bytes may wait inside the library; else wait on the socket, so that a stop is noticed in blocking mode too.
-	 */
+	/* Bytes may wait inside the library; else a wait on the socket, so that blocking mode notices a stop too. */
 	if (!SSL_has_pending(c->ssl) && (c->options->mode != MODE_MEMBIO || !BIO_pending(SSL_get_rbio(c->ssl)))) {
 		r = fd_wait(c->fd, POLLIN, deadline);
 		if (r <= 0)

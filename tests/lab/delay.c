@@ -115,7 +115,7 @@ static int line_run(struct line *line, struct nfq_handle *nfq)
 		if (!fds[0].revents)
 			continue;
 		n = recv(fds[0].fd, buf, sizeof(buf), MSG_DONTWAIT);
-		/* ENOBUFS: the kernel let some go, the rest goes on */
+		/* ENOBUFS: the kernel let some go at once (fail open), the rest goes on */
 		if (n < 0 && errno != ENOBUFS && errno != EAGAIN && errno != EINTR)
 			return -errno;
 		if (n > 0)
@@ -124,7 +124,10 @@ static int line_run(struct line *line, struct nfq_handle *nfq)
 	return 0;
 }
 
-/* Only the packet's number is needed; whole GSO packets, or the kernel would cut them for us. */
+/*
+ * Only the packet's number is needed; whole GSO packets, or the kernel would cut them for us; a full queue lets packets
+ * pass, because a delay must not turn into loss.
+ */
 static int line_open(struct line *line, struct nfq_handle *nfq, uint16_t number)
 {
 	int size = SOCKET_BUFFER;
@@ -137,7 +140,7 @@ static int line_open(struct line *line, struct nfq_handle *nfq, uint16_t number)
 		return -EBUSY;
 	if (nfq_set_mode(line->queue, NFQNL_COPY_META, 0) < 0)
 		return -EIO;
-	nfq_set_queue_flags(line->queue, NFQA_CFG_F_GSO, NFQA_CFG_F_GSO);
+	nfq_set_queue_flags(line->queue, NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN);
 	nfq_set_queue_maxlen(line->queue, LINE_SIZE * 2);
 	setsockopt(nfq_fd(nfq), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	return 0;
