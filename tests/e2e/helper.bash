@@ -134,7 +134,7 @@ cbtrace_start() { # COMMAND ARG…: watches the lab's cgroup unless a scope is g
 	"$CBTRACE" "$@" "${scope[@]}" >"$OUT" 2>"$ERR" 3>&- &
 	CBTRACE_PID=$!
 	E2E_PIDS+=("$CBTRACE_PID")
-	wait_for 10 cbtrace_ready_or_gone
+	wait_for "${READY_SECONDS:-10}" cbtrace_ready_or_gone
 	grep -q '^cbtrace: ready' "$ERR" || { cat "$ERR" >&2; return 1; }
 }
 
