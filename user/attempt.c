@@ -54,9 +54,17 @@ int attempt_add_lookup(struct attempt *a, struct lookup *l)
 
 int attempt_add_leg(struct attempt *a, struct leg *l)
 {
+	struct leg *before;
+
 	if (a->n_legs == ATTEMPT_LEGS_MAX)
 		return -ENOSPC;
-	TAILQ_INSERT_TAIL(&a->legs, l, by_attempt);
+	TAILQ_FOREACH_REVERSE(before, &a->legs, leg_list, by_attempt)
+	if (before->connect_ns <= l->connect_ns)
+		break;
+	if (before)
+		TAILQ_INSERT_AFTER(&a->legs, before, l, by_attempt);
+	else
+		TAILQ_INSERT_HEAD(&a->legs, l, by_attempt);
 	a->n_legs++;
 	l->attempt = a;
 	return 0;
@@ -138,6 +146,19 @@ struct lookup *attempt_addr_lookup(const struct attempt *a, const uint8_t addr[1
 	if (lookup_is_address(l) && lookup_has_addr(l, addr))
 		return l;
 	return NULL;
+}
+
+bool attempt_names_server(const struct attempt *a, const char *name)
+{
+	const struct lookup *l;
+
+	if ((a->domain && dns_name_equal(a->domain, name)) || (a->server && dns_name_equal(a->server, name)) ||
+	    attempt_srv_target(a, name))
+		return true;
+	TAILQ_FOREACH(l, &a->lookups, by_attempt)
+	if (lookup_is_address(l) && dns_name_equal(l->name, name))
+		return true;
+	return false;
 }
 
 bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote)

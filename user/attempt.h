@@ -44,7 +44,8 @@ struct attempt *attempt_new(struct process *p, uint32_t tid, enum config config,
 			    const char *domain); /* NULL: no memory */
 void attempt_free(struct attempt *a); /* accepts NULL; its lookups are freed, its legs must have been taken away */
 
-/* 0, or -ENOSPC if the attempt holds as many as it may. The attempt owns @l from then on. */
+/* 0, or -ENOSPC if the attempt holds as many as it may. The attempt owns @l from then on. Legs are in the order of
+ * their connects. */
 int attempt_add_lookup(struct attempt *a, struct lookup *l);
 int attempt_add_leg(struct attempt *a, struct leg *l);
 
@@ -58,6 +59,8 @@ bool attempt_srv_answered(const struct attempt *a);
 bool attempt_srv_port(const struct attempt *a, uint16_t port);
 /* The address lookup whose answer holds @addr; NULL. */
 struct lookup *attempt_addr_lookup(const struct attempt *a, const uint8_t addr[16]);
+/* Is @name one that its client may tell the server: its domain, an SRV target, a name that it looked up? */
+bool attempt_names_server(const struct attempt *a, const char *name);
 bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote);
 
 /*

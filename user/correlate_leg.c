@@ -173,6 +173,55 @@ static void leg_name(const struct attempt *a, struct leg *l)
 	}
 }
 
+/* The other attempt of the process in flight that wants @sni and could have made this connect; one without a leg first.
+ */
+static struct attempt *attempt_for_sni(const struct leg *l, const char *sni)
+{
+	struct attempt *a, *best = NULL;
+
+	TAILQ_FOREACH(a, &l->process->attempts, by_process)
+	{
+		const struct leg *winner = attempt_winner(a);
+
+		if (a == l->attempt || a->n_legs == ATTEMPT_LEGS_MAX || !attempt_names_server(a, sni))
+			continue;
+		if (!attempt_addr_lookup(a, l->remote.addr) && !attempt_srv_port(a, l->remote.port))
+			continue;
+		if (winner && leg_tls_complete(winner))
+			continue;
+		if (!best || (TAILQ_EMPTY(&a->legs) && !TAILQ_EMPTY(&best->legs)))
+			best = a;
+	}
+	return best;
+}
+
+/* One thread may run several attempts (an event loop), and their servers may share an address: only the name that the
+ * ClientHello asks for tells whose connection it is. */
+static void leg_compare_sni(struct correlator *c, struct leg *l)
+{
+	struct attempt *from = l->attempt, *to;
+	const char *sni = leg_handshake(l)->client.sni;
+
+	if (l->sni_compared || !sni[0])
+		return;
+	l->sni_compared = true;
+	/* An attempt must keep something that tells when it was. */
+	if (attempt_names_server(from, sni) || (from->n_legs == 1 && !from->n_lookups))
+		return;
+	to = attempt_for_sni(l, sni);
+	if (!to)
+		return;
+	TAILQ_REMOVE(&from->legs, l, by_attempt);
+	from->n_legs--;
+	(void)attempt_add_leg(to, l); /* there is room */
+	free(l->target);
+	l->target = NULL;
+	l->priority = l->weight = -1;
+	l->inferred = false;
+	leg_name(to, l);
+	attempt_touch(c, from);
+}
+
 void correlate_connect(struct correlator *c, const struct cbt_ev_connect *ev)
 {
 	struct process *p;
@@ -257,6 +306,7 @@ void correlate_tcp(struct correlator *c, const struct cbt_ev_tcp *ev)
 		l->lost = true;
 	had_end = leg_tcp_end(l);
 	leg_segment(l, ev);
+	leg_compare_sni(c, l);
 	leg_changed(c, l, had_end);
 }
 

@@ -28,6 +28,7 @@ struct leg {
 	int priority, weight;
 	bool inferred; /* address not from an answer that was seen (hosts file, cache) */
 	bool lost;
+	bool sni_compared; /* with the names of its attempt */
 
 	uint64_t connect_ns;
 	uint64_t syn_ns, last_syn_ns; /* first and latest SYN out */

@@ -252,6 +252,44 @@ static void test_two_domains(void **state)
 	script_free(s);
 }
 
+/* One event loop to two domains whose servers share an address: the second connects first, and only SNI tells. */
+static void test_two_domains_one_thread(void **state)
+{
+	static const char net_srv[] = "_xmpp-component._tcp.example.net";
+	struct script *s = script_new(NULL);
+	const char *json;
+
+	(void)state;
+	script_process(s, 100, 100, "callbridge");
+	script_query(s, 1, 11, "SRV", SRV_NAME, RESOLVER);
+	script_query(s, 2, 12, "SRV", net_srv, RESOLVER);
+	script_wait(s, MS);
+	script_answer(s, 1, 11, "SRV", SRV_NAME, 0, "SRV 1 2 5223 x.example.com", RESOLVER);
+	script_answer(s, 2, 12, "SRV", net_srv, 0, "SRV 3 4 5223 x.example.net", RESOLVER);
+	a_lookup(s, 3, 13, "x.example.com", "10.9.0.10");
+	a_lookup(s, 4, 14, "x.example.net", "10.9.0.10");
+	script_connect(s, 6, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_wait(s, MS);
+	script_connect(s, 5, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_handshake(s, 6, "x.example.net", MS);
+	script_handshake(s, 5, "x.example.com", MS);
+	script_wait(s, 1100 * MS);
+	script_tick(s);
+	assert_int_equal(script_reports(s, "attempt"), 2);
+	for (size_t i = 0; i < 2; i++) {
+		json = script_report(s, "attempt", i);
+		assert_json(json, "outcome", "connected");
+		assert_json(json, "legs.1", "");
+		assert_json(json, "lookups.2", "");
+		assert_string_equal(json_at(json, "domain"), i == 0 ? "example.net" : "example.com");
+		assert_string_equal(json_at(json, "legs.0.target"), i == 0 ? "x.example.net" : "x.example.com");
+		assert_string_equal(json_at(json, "legs.0.priority"), i == 0 ? "3" : "1");
+		assert_string_equal(json_at(json, "tls.sni"), i == 0 ? "x.example.net" : "x.example.com");
+		assert_timeline(json);
+	}
+	script_free(s);
+}
+
 static void test_two_processes(void **state)
 {
 	struct script *s = script_new(NULL);
@@ -722,6 +760,7 @@ int main(void)
 		cmocka_unit_test(test_closed_after_handshake),
 		cmocka_unit_test(test_failover),
 		cmocka_unit_test(test_two_domains),
+		cmocka_unit_test(test_two_domains_one_thread),
 		cmocka_unit_test(test_two_processes),
 		cmocka_unit_test(test_parallel_address),
 		cmocka_unit_test(test_config_name_and_address),
