@@ -119,3 +119,77 @@ client_start_as() { # FILE ARG…: with an output of its own
 		lines attempt | "$BATS_TEST_DIRNAME/brackets" "${pids[i]}" "$BATS_TEST_TMPDIR/${ids[i]}"
 	done
 }
+
+# What an event loop does: one thread asks for all domains of its arguments, looks up all servers, connects to all, the last domain first, and
+# only then begins TLS. The servers share an address, so that nothing but the server names tells the connections apart. Prints its pid.
+LOOP='
+import os, select, socket, ssl, struct, sys
+
+print(os.getpid(), flush=True)
+domains = sys.argv[1:]
+ids = iter(range(os.getpid() & 0x7fff, 0xffff))
+
+
+def question(name, kind):
+    head = struct.pack(">HHHHHH", next(ids), 0x100, 1, 0, 0, 0)
+    return head + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0" + struct.pack(">HH", kind, 1)
+
+
+def ask(names, kind):
+    sockets = []
+    for name in names:
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.connect(("192.0.2.2", 53))
+        s.send(question(name, kind))
+        sockets.append(s)
+    for s in sockets:
+        s.recv(4096)
+        s.close()
+
+
+ask(["_xmpp-component._tcp." + d for d in domains], 33)
+ask(["xmpp1." + d for d in domains], 1)
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+connections = []
+for domain in reversed(domains):
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("192.0.2.66", 5223))
+    connections.append((domain, s))
+tls = []
+for domain, s in connections:
+    select.select([], [s], [])
+    tls.append(context.wrap_socket(s, server_hostname="xmpp1." + domain, do_handshake_on_connect=False))
+todo = set(tls)
+while todo:
+    for s in list(todo):
+        try:
+            s.do_handshake()
+            todo.discard(s)
+        except ssl.SSLWantReadError:
+            pass
+    select.select(list(todo), [], [], 0.01)
+for (domain, _), s in zip(connections, tls):
+    s.setblocking(True)
+    s.sendall(b"<?xml version=\"1.0\"?><stream:stream xmlns=\"jabber:component:accept\" xmlns:stream=\"http://etherx.jabber.org/streams\""
+              b" to=\"callbridge." + domain.encode() + b"\">")
+for s in tls:
+    s.recv(4096)
+    s.close()
+'
+
+@test "one thread, two domains at once, their servers at the same address" {
+	lab_start
+	cbtrace_start watch --json
+	"$LAB" run "$NAME" client python3 -c "$LOOP" example.com example.net >"$BATS_TEST_TMPDIR/pid" 3>&-
+	wait_for 5 has_lines attempt 2
+	cbtrace_stop
+
+	[ "$(lines attempt | wc -l)" = 2 ]
+	lines attempt | overlap
+	lines attempt | jq -es --argjson pid "$(cat "$BATS_TEST_TMPDIR/pid")" '(map(.domain) | sort) == ["example.com", "example.net"] and all(
+		.pid == $pid and .outcome == "connected" and .complete and .server == "xmpp1." + .domain and .tls.sni == .server and
+		(.lookups | length) == 2 and (.domain as $domain | all(.lookups[]; .name | endswith("." + $domain))) and
+		(.legs | length) == 1 and .legs[0].target == .server and .legs[0].address == "192.0.2.66")' >/dev/null
+}

@@ -149,3 +149,47 @@ capture_whole() {
 	lines attempt | jq -e '.outcome == "connected" and .complete and .tls.sni == "xmpp1.example.com" and .tls.version == "TLSv1.3" and
 		.tls.cipher != null' >/dev/null
 }
+
+# Answers whatever comes first in plaintext, its second argument, and takes in the rest.
+PLAIN_SERVER='
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 5223))
+print("listening", flush=True)
+s = listener.accept()[0]
+s.recv(4096)
+s.sendall(sys.argv[1].encode())
+while s.recv(4096):
+    pass
+'
+
+# Says ClientHello on loopback, in the same segment its first argument, and after an answer its second.
+PRETENDER='
+import socket, ssl, sys
+hello = ssl.MemoryBIO()
+try:
+    ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="xmpp1.example.com").do_handshake()
+except ssl.SSLWantReadError:
+    pass
+s = socket.create_connection(("127.0.0.1", 5223), 10)
+s.sendall(hello.read() + sys.argv[1].encode())
+s.recv(4096)
+s.sendall(sys.argv[2].encode())
+s.close()
+'
+
+@test "plaintext behind a ClientHello, and a server that answers it in plaintext, leave no byte" {
+	lab_start --xmpp none
+	said=("<hidden>in the segment of the hello</hidden>" "<hidden>once the server has answered</hidden>" "<?xml version='1.0'?><answered in='clear text'/>")
+	printf '%s\n' "${said[@]}" | while read -r line; do printf '%s' "$line" | hex; done >"$BATS_TEST_TMPDIR/secrets"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/secrets")" = 3 ]
+	"$LAB" exec "$NAME" cb python3 -c "$PLAIN_SERVER" "${said[2]}" >"$BATS_TEST_TMPDIR/server" 3>&- &
+	E2E_PIDS+=("$!")
+	wait_for 10 grep -qs listening "$BATS_TEST_TMPDIR/server"
+	cbtrace_start record -o "$BATS_TEST_TMPDIR/$RECORDING" --json
+	"$LAB" run "$NAME" client python3 -c "$PRETENDER" "${said[@]:0:2}" 3>&-
+	wait_for 5 has_lines attempt 1
+	leaks "$BATS_TEST_TMPDIR/secrets" $WINDOW "pid:$CBTRACE_PID"
+	cbtrace_stop
+	leaks "$BATS_TEST_TMPDIR/secrets" $WINDOW "$BATS_TEST_TMPDIR/$RECORDING" "$OUT"
+	[ "$(lines attempt | jq -c '[.config, .outcome, .failed_phase, .reason]')" = '["address","failed","tls","not_tls"]' ]
+}
