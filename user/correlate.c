@@ -65,7 +65,7 @@ static void on_exit_event(struct correlator *c, const struct cbt_ev_exit *ev)
 	TAILQ_FOREACH(a, &p->attempts, by_process)
 	{
 		TAILQ_FOREACH(l, &a->lookups, by_attempt)
-		lookup_give_up(l, ev->h.ts);
+		lookup_abandon(c, l, ev->h.ts);
 		attempt_touch(c, a);
 	}
 }

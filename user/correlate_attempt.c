@@ -126,6 +126,14 @@ static bool filtered_out(const struct correlator *c, const char *domain, const c
 	       (c->server && server && !dns_name_equal(server, c->server));
 }
 
+bool attempt_hidden(const struct correlator *c, const struct attempt *a)
+{
+	const struct attempt_context ctx = {.domain = c->domain, .server = c->server};
+	char buf[64];
+
+	return filtered_out(c, attempt_domain(a, &ctx), attempt_server(a, &ctx, buf));
+}
+
 void attempt_end(struct correlator *c, struct attempt *a, uint64_t interrupted_ns)
 {
 	static const struct report_handler silent;

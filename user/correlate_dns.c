@@ -5,6 +5,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* --- Their ends --- */
+
+/* Told once it has ended and belongs to an attempt, whichever comes later. */
+static void lookup_event(struct correlator *c, const struct lookup *l)
+{
+	struct report_upstream upstream[LOOKUP_UPSTREAM_MAX];
+	struct report_lookup r;
+
+	if (!c->handler.lookup || !l->attempt || l->state == LOOKUP_PENDING || attempt_hidden(c, l->attempt))
+		return;
+	attempt_fill_lookup(l, l->attempt->id, l->first_ns, &r, upstream);
+	c->handler.lookup(&r, (int64_t)l->first_ns + c->realtime_offset, c->handler.arg);
+}
+
+void lookup_abandon(struct correlator *c, struct lookup *l, uint64_t ts)
+{
+	if (l->state != LOOKUP_PENDING)
+		return;
+	lookup_give_up(l, ts);
+	lookup_event(c, l);
+}
+
 /* --- Lookups that belong to no attempt (yet) --- */
 
 static void loose_add(struct correlator *c, struct lookup *l)
@@ -72,6 +94,7 @@ void attempt_take_lookup(struct correlator *c, struct attempt *a, struct lookup 
 		return;
 	}
 	lookup_claim(c, l);
+	lookup_event(c, l);
 }
 
 /* --- DNS --- */
@@ -240,13 +263,13 @@ static struct lookup *lookup_open(struct correlator *c, struct process *p, uint3
 }
 
 /* The client has gone on to another question: what the same thread still waited for, it has given up. */
-static void pending_give_up(struct attempt *a, const struct lookup *next, uint64_t ts)
+static void pending_give_up(struct correlator *c, struct attempt *a, const struct lookup *next, uint64_t ts)
 {
 	struct lookup *l;
 
 	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (l != next && l->tid == next->tid && l->state == LOOKUP_PENDING && !dns_name_equal(l->name, next->name))
-		lookup_give_up(l, ts);
+	if (l != next && l->tid == next->tid && !dns_name_equal(l->name, next->name))
+		lookup_abandon(c, l, ts);
 }
 
 static void query_new(struct correlator *c, struct process *p, uint32_t tid, const struct dns_message *m,
@@ -271,19 +294,8 @@ static void query_new(struct correlator *c, struct process *p, uint32_t tid, con
 	if (!a)
 		return;
 	attempt_take_lookup(c, a, l);
-	pending_give_up(a, l, ts);
+	pending_give_up(c, a, l, ts);
 	attempt_touch(c, a);
-}
-
-static void lookup_event(struct correlator *c, const struct lookup *l)
-{
-	struct report_upstream upstream[LOOKUP_UPSTREAM_MAX];
-	struct report_lookup r;
-
-	if (!c->handler.lookup || !l->attempt)
-		return;
-	attempt_fill_lookup(l, l->attempt->id, l->first_ns, &r, upstream);
-	c->handler.lookup(&r, (int64_t)l->first_ns + c->realtime_offset, c->handler.arg);
 }
 
 /* Another question's, asked by a forwarder on its behalf: the latest client's with that name. */
@@ -375,8 +387,7 @@ static void dns_message_seen(struct correlator *c, struct process *p, uint32_t t
 			return;
 		if (lookup_answer(l, m, status, tcp, resolver, ts) < 0)
 			correlator_refused(c);
-		if (l->state == LOOKUP_ANSWERED)
-			lookup_event(c, l);
+		lookup_event(c, l);
 	}
 	if (l->attempt) {
 		lookup_claim(c, l);

@@ -101,6 +101,8 @@ void dns_conn_drop(struct correlator *c, struct dns_conn *d);
 /* A lookup of no attempt: forgotten, or given to one. */
 void loose_forget(struct correlator *c, struct lookup *l);
 void attempt_take_lookup(struct correlator *c, struct attempt *a, struct lookup *l);
+/* The client waits for it no more; told if it belongs to an attempt. */
+void lookup_abandon(struct correlator *c, struct lookup *l, uint64_t ts);
 uint64_t lookup_activity(const struct lookup *l);
 
 /* correlate_leg.c */
@@ -117,6 +119,8 @@ struct attempt *attempt_open(struct correlator *c, struct process *p, uint32_t t
 			     const char *domain);
 /* Judge, report, remember, take apart. @interrupted_ns: when the source ended with it in flight, else 0. */
 void attempt_end(struct correlator *c, struct attempt *a, uint64_t interrupted_ns);
+/* By the names of the configuration, as far as its own are known. */
+bool attempt_hidden(const struct correlator *c, const struct attempt *a);
 /* @a is a retry of the one in @past, if that failed. */
 void attempt_chain(struct attempt *a, const struct past *past);
 bool past_has_address(const struct past *p, const struct cbt_endpoint *remote);

@@ -272,7 +272,7 @@ static void leg_event(struct correlator *c, const struct leg *l)
 {
 	struct report_leg r;
 
-	if (!c->handler.leg || !l->attempt)
+	if (!c->handler.leg || !l->attempt || attempt_hidden(c, l->attempt))
 		return;
 	attempt_fill_leg(l, l->attempt->id, leg_tcp_start(l), &r);
 	c->handler.leg(&r, (int64_t)leg_tcp_start(l) + c->realtime_offset, c->handler.arg);
@@ -325,7 +325,7 @@ void correlate_state(struct correlator *c, const struct cbt_ev_state *ev)
 	leg_changed(c, l, had_end);
 }
 
-static void give_up_socket(struct lookup_list *list, bool loose, uint64_t cookie, uint64_t ts)
+static void give_up_socket(struct correlator *c, struct lookup_list *list, bool loose, uint64_t cookie, uint64_t ts)
 {
 	struct lookup *l;
 
@@ -333,7 +333,7 @@ static void give_up_socket(struct lookup_list *list, bool loose, uint64_t cookie
 		/* Only the socket that carried it last: an earlier resolver's may be closed while the next is asked. */
 		if (l->state == LOOKUP_PENDING && l->n_wires && l->wires[l->n_wires - 1].cookie == cookie &&
 		    !l->truncated)
-			lookup_give_up(l, ts);
+			lookup_abandon(c, l, ts);
 	}
 }
 
@@ -352,10 +352,10 @@ void correlate_release(struct correlator *c, const struct cbt_ev_release *ev)
 	}
 	if (!p)
 		return;
-	give_up_socket(&p->lookups, true, ev->h.cookie, ev->h.ts);
+	give_up_socket(c, &p->lookups, true, ev->h.cookie, ev->h.ts);
 	TAILQ_FOREACH(a, &p->attempts, by_process)
 	{
-		give_up_socket(&a->lookups, false, ev->h.cookie, ev->h.ts);
+		give_up_socket(c, &a->lookups, false, ev->h.cookie, ev->h.ts);
 		attempt_touch(c, a);
 	}
 }

@@ -48,8 +48,7 @@ static void assert_timeline(const char *json)
 	size_t i;
 
 	assert_non_null(root);
-	json_array_foreach(json_object_get(root, "timeline"), i, entry)
-	{
+	json_array_foreach (json_object_get(root, "timeline"), i, entry) {
 		json_int_t start = json_integer_value(json_object_get(entry, "start_ns"));
 		json_int_t end = json_integer_value(json_object_get(entry, "end_ns"));
 
@@ -69,8 +68,7 @@ static const char *phases(const char *json)
 	size_t i;
 
 	text[0] = '\0';
-	json_array_foreach(json_object_get(root, "timeline"), i, entry)
-	{
+	json_array_foreach (json_object_get(root, "timeline"), i, entry) {
 		strcat(text, i ? " " : "");
 		strcat(text, json_string_value(json_object_get(entry, "phase")));
 	}
@@ -370,6 +368,57 @@ static void test_config_name_and_address(void **state)
 	assert_json(json, "server", "2001:db8::5");
 	assert_json(json, "legs.0.address", "2001:db8::5");
 	assert_string_equal(phases(json), "tcp wait tls");
+	script_free(s);
+}
+
+/* Each question is told once, when it has ended and is known to be an attempt's; each connect when it is decided. */
+static void test_events(void **state)
+{
+	static const struct correlate_config only = {.domain = "example.net"};
+	struct script *s = script_new(NULL);
+
+	(void)state;
+	/* No SRV question: the connect says whose the answer was. */
+	a_lookup(s, 9, 9, "www.example.org", "10.1.1.1");
+	a_lookup(s, 2, 12, "xmpp1.example.com", "10.9.0.10");
+	assert_int_equal(script_reports(s, "lookup"), 0);
+	script_connect(s, 3, "10.9.0.10", 5223, CBT_WHY_PORT);
+	assert_int_equal(script_reports(s, "lookup"), 1);
+	assert_json(script_report(s, "lookup", 0), "name", "xmpp1.example.com");
+	assert_json(script_report(s, "lookup", 0), "failure", "null");
+	script_handshake(s, 3, "example.com", 2 * MS);
+	assert_int_equal(script_reports(s, "leg"), 1);
+	/* Given up with its socket, for the next question, with its process. */
+	script_process(s, 101, 101, "cb");
+	script_query(s, 4, 13, "SRV", SRV_NAME, "10.0.0.2");
+	script_wait(s, 1000 * MS);
+	script_release(s, 4);
+	assert_int_equal(script_reports(s, "lookup"), 2);
+	srv_lookup(s, 5, 14, "example.com", "SRV 10 5 5223 xmpp1.example.com;SRV 20 5 5223 xmpp2.example.com");
+	assert_int_equal(script_reports(s, "lookup"), 3);
+	script_query(s, 6, 15, "A", "xmpp1.example.com", "10.0.0.2");
+	script_wait(s, 1000 * MS);
+	script_query(s, 7, 16, "A", "xmpp2.example.com", "10.0.0.2");
+	assert_int_equal(script_reports(s, "lookup"), 4);
+	script_exit(s, 101);
+	assert_int_equal(script_reports(s, "lookup"), 5);
+	assert_json(script_report(s, "lookup", 1), "failure", "timeout");
+	assert_json(script_report(s, "lookup", 2), "failure", "null");
+	assert_json(script_report(s, "lookup", 3), "failure", "timeout");
+	assert_json(script_report(s, "lookup", 4), "name", "xmpp2.example.com");
+	script_finish(s);
+	assert_int_equal(script_reports(s, "lookup"), 5);
+	script_free(s);
+
+	/* Of attempts that are not to be shown nothing is told. */
+	s = script_new(&only);
+	srv_lookup(s, 1, 11, "example.com", "SRV 10 5 5223 xmpp1.example.com");
+	script_connect(s, 3, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_handshake(s, 3, "example.com", 2 * MS);
+	script_finish(s);
+	assert_int_equal(script_reports(s, "lookup"), 0);
+	assert_int_equal(script_reports(s, "leg"), 0);
+	assert_int_equal(script_reports(s, "attempt"), 0);
 	script_free(s);
 }
 
@@ -764,6 +813,7 @@ int main(void)
 		cmocka_unit_test(test_two_processes),
 		cmocka_unit_test(test_parallel_address),
 		cmocka_unit_test(test_config_name_and_address),
+		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_hosts_file),
 		cmocka_unit_test(test_unrelated_connect),
 		cmocka_unit_test(test_dns_timeout),

@@ -87,6 +87,22 @@ static void on_session(const struct report_session *r, void *arg)
 	h.session(r, h.arg);
 }
 
+static void on_lookup(const struct report_lookup *r, int64_t start_real_ns, void *arg)
+{
+	struct report_handler h = {0};
+
+	sink_json_handler(((struct script *)arg)->json, &h);
+	h.lookup(r, start_real_ns, h.arg);
+}
+
+static void on_leg(const struct report_leg *r, int64_t start_real_ns, void *arg)
+{
+	struct report_handler h = {0};
+
+	sink_json_handler(((struct script *)arg)->json, &h);
+	h.leg(r, start_real_ns, h.arg);
+}
+
 /* Appends one event of @size bytes and hands it on. */
 static void emit(struct script *s, void *event, size_t size, uint16_t type, uint64_t cookie)
 {
@@ -116,7 +132,14 @@ struct script *script_new(const struct correlate_config *config)
 	static const uint16_t port = 5223;
 	struct correlate_config c = config ? *config : (struct correlate_config){0};
 	struct script *s = calloc(1, sizeof(*s));
-	struct report_handler h = {.attempt = on_attempt, .session = on_session, .tap_done = tap_done, .arg = s};
+	struct report_handler h = {
+		.attempt = on_attempt,
+		.session = on_session,
+		.lookup = on_lookup,
+		.leg = on_leg,
+		.tap_done = tap_done,
+		.arg = s,
+	};
 	struct cbt_ev_host host = {.realtime_offset = 1700000000000000000LL, .host = "cb1", .kernel = "test"};
 
 	assert(s);
@@ -125,7 +148,7 @@ struct script *script_new(const struct correlate_config *config)
 		c.n_ports = 1;
 	}
 	s->out = open_memstream(&s->text, &s->text_len);
-	s->json = sink_json_new(s->out, false, true);
+	s->json = sink_json_new(s->out, true, true);
 	s->correlator = correlator_new(&c, &h);
 	assert(s->out && s->json && s->correlator);
 	s->now = SCRIPT_START;
