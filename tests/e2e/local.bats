@@ -23,7 +23,7 @@ one_attempt_through_forwarder() {
 	wait_for 5 has_lines attempt 1
 	cbtrace_stop
 	[ "$(lines attempt | wc -l)" = 1 ]
-	lines attempt | jq -e --argjson pid "$(client_lines done | jq .pid)" '.pid == $pid and .comm == "client" and .domain == "example.com" and
+	lines attempt | jq -e --argjson pid "$(client_lines "done" | jq .pid)" '.pid == $pid and .comm == "client" and .domain == "example.com" and
 		.outcome == "connected" and .complete and ([.lookups[].type] | sort) == ["A", "AAAA", "SRV"] and
 		all(.lookups[]; .resolver == "127.0.0.1:53" and .queries == 1 and (.upstream | length) == 1) and
 		all(.lookups[]; . as $l | .upstream | all(
@@ -63,10 +63,10 @@ one_attempt_through_forwarder() {
 	cbtrace_stop
 	[ "$(lines attempt | wc -l)" = 1 ]
 	[ "$(lines leg | wc -l)" = 1 ]
-	lines attempt | jq -e --argjson pid "$(client_lines done | jq .pid)" '.pid == $pid and .comm == "client" and .outcome == "connected" and
+	lines attempt | jq -e --argjson pid "$(client_lines "done" | jq .pid)" '.pid == $pid and .comm == "client" and .outcome == "connected" and
 		(.cgroup | endswith("/client")) and (.legs | length) == 1 and .legs[0].port == 5223 and
 		(.legs[0].address == "::1" or .legs[0].address == "127.0.0.1")' >/dev/null
-	lines session | jq -es --argjson pid "$(client_lines done | jq .pid)" 'length == 2 and map(.state) == ["up", "down"] and
+	lines session | jq -es --argjson pid "$(client_lines "done" | jq .pid)" 'length == 2 and map(.state) == ["up", "down"] and
 		all(.pid == $pid and (.address == "::1" or .address == "127.0.0.1") and .port == 5223)' >/dev/null
 }
 

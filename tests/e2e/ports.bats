@@ -19,13 +19,13 @@ hundred_processes() { # CLIENT-ARG…
 hundred_seen() {
 	wait_for 10 has_lines attempt 100
 	cbtrace_stop
-	[ "$(client_lines done | jq -s 'map(select(.result == "ok")) | length')" = 100 ]
+	[ "$(client_lines "done" | jq -s 'map(select(.result == "ok")) | length')" = 100 ]
 	[ "$(lines attempt | wc -l)" = 100 ]
 	lines attempt | jq -es --argjson port $PORT 'all(.outcome == "connected" and .complete and .config == "srv" and
 		([.timeline[].phase] - ["wait"]) == ["srv", "address", "tcp", "tls"] and
 		(.legs | length) == 1 and .legs[0].port == $port and .legs[0].syn_sent == 1 and .legs[0].tcp_ns > 0 and
 		.tls.version == "TLSv1.3" and .tls.sni == "xmpp1.example.com")' >/dev/null
-	diff <(lines attempt | jq .pid | sort) <(client_lines done | jq .pid | sort)
+	diff <(lines attempt | jq .pid | sort) <(client_lines "done" | jq .pid | sort)
 }
 
 @test "a hundred attempts out of a hundred, at the speed of loopback" {

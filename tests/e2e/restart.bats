@@ -40,7 +40,7 @@ ten_runs_seen() { # SUB: no more, no less, each from its first question on
 	cbtrace_start watch --json --events --cgroup "$(lab_cgroup client)"
 	sibling_run client2
 	rmdir "$(lab_cgroup client)"
-	for i in {1..10}; do
+	for _ in {1..10}; do
 		service_run client --domain example.com
 	done
 	sibling_run client2
@@ -52,7 +52,7 @@ ten_runs_seen() { # SUB: no more, no less, each from its first question on
 	lab_start
 	cbtrace_start watch --json --events --cgroup "$(lab_cgroup)" --unit cb.service
 	sibling_run client
-	for i in {1..10}; do
+	for _ in {1..10}; do
 		service_run cb.service --domain example.com
 		sibling_run cb2.service
 	done
