@@ -131,6 +131,8 @@ client_did() { # CALL: it has made that call, and well
 cbtrace_start() { # COMMAND ARG…: watches the lab's cgroup unless a scope is given; returns when it is ready
 	local scope=(--cgroup "$(lab_cgroup)")
 	case " $* " in *" --cgroup "* | *" --unit "* | *" --pid "*) scope=() ;; esac
+	# An earlier one's "ready" must not be taken for this one's: the redirection below truncates only after the fork.
+	rm -f "$OUT" "$ERR"
 	"$CBTRACE" "$@" "${scope[@]}" >"$OUT" 2>"$ERR" 3>&- &
 	CBTRACE_PID=$!
 	E2E_PIDS+=("$CBTRACE_PID")
