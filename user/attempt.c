@@ -58,9 +58,9 @@ int attempt_add_leg(struct attempt *a, struct leg *l)
 
 	if (a->n_legs == ATTEMPT_LEGS_MAX)
 		return -ENOSPC;
-	TAILQ_FOREACH_REVERSE(before, &a->legs, leg_list, by_attempt)
-	if (before->connect_ns <= l->connect_ns)
-		break;
+	TAILQ_FOREACH_REVERSE (before, &a->legs, leg_list, by_attempt)
+		if (before->connect_ns <= l->connect_ns)
+			break;
 	if (before)
 		TAILQ_INSERT_AFTER(&a->legs, before, l, by_attempt);
 	else
@@ -79,9 +79,9 @@ struct leg *attempt_winner(const struct attempt *a)
 {
 	struct leg *l, *best = NULL;
 
-	TAILQ_FOREACH(l, &a->legs, by_attempt)
-	if (leg_rank(l) > 0 && (!best || leg_rank(l) >= leg_rank(best)))
-		best = l;
+	TAILQ_FOREACH (l, &a->legs, by_attempt)
+		if (leg_rank(l) > 0 && (!best || leg_rank(l) >= leg_rank(best)))
+			best = l;
 	return best;
 }
 
@@ -89,9 +89,9 @@ struct lookup *attempt_find_lookup(const struct attempt *a, const char *name, ui
 {
 	struct lookup *l;
 
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (l->type == type && dns_name_equal(l->name, name))
-		return l;
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (l->type == type && dns_name_equal(l->name, name))
+			return l;
 	return NULL;
 }
 
@@ -107,8 +107,7 @@ const struct report_answer *attempt_srv_target(const struct attempt *a, const ch
 {
 	struct lookup *l;
 
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (l, &a->lookups, by_attempt) {
 		if (l->type != DNS_TYPE_SRV || lookup_failure(l))
 			continue;
 		for (size_t i = 0; i < l->n_answers; i++)
@@ -122,9 +121,9 @@ bool attempt_srv_answered(const struct attempt *a)
 {
 	struct lookup *l;
 
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (l->type == DNS_TYPE_SRV && l->state == LOOKUP_ANSWERED && !lookup_failure(l))
-		return true;
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (l->type == DNS_TYPE_SRV && l->state == LOOKUP_ANSWERED && !lookup_failure(l))
+			return true;
 	return false;
 }
 
@@ -132,9 +131,9 @@ bool attempt_srv_port(const struct attempt *a, uint16_t port)
 {
 	struct lookup *l;
 
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (lookup_srv_target(l, NULL, port))
-		return true;
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (lookup_srv_target(l, NULL, port))
+			return true;
 	return false;
 }
 
@@ -142,9 +141,9 @@ struct lookup *attempt_addr_lookup(const struct attempt *a, const uint8_t addr[1
 {
 	struct lookup *l;
 
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (lookup_is_address(l) && lookup_has_addr(l, addr))
-		return l;
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (lookup_is_address(l) && lookup_has_addr(l, addr))
+			return l;
 	return NULL;
 }
 
@@ -155,9 +154,9 @@ bool attempt_names_server(const struct attempt *a, const char *name)
 	if ((a->domain && dns_name_equal(a->domain, name)) || (a->server && dns_name_equal(a->server, name)) ||
 	    attempt_srv_target(a, name))
 		return true;
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (lookup_is_address(l) && dns_name_equal(l->name, name))
-		return true;
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (lookup_is_address(l) && dns_name_equal(l->name, name))
+			return true;
 	return false;
 }
 
@@ -165,9 +164,9 @@ bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote)
 {
 	struct leg *l;
 
-	TAILQ_FOREACH(l, &a->legs, by_attempt)
-	if (memcmp(&l->remote, remote, sizeof(*remote)) == 0)
-		return true;
+	TAILQ_FOREACH (l, &a->legs, by_attempt)
+		if (memcmp(&l->remote, remote, sizeof(*remote)) == 0)
+			return true;
 	return false;
 }
 
@@ -184,8 +183,7 @@ static bool outstanding(const struct attempt *a, uint64_t idle_ns, uint64_t *ret
 	uint64_t last = 0;
 	bool open = false;
 
-	TAILQ_FOREACH(lo, &a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (lo, &a->lookups, by_attempt) {
 		/* Nobody tells when a resolver library forgets a question on a socket that it keeps: an idle time after
 		 * its last message, it has. */
 		if (lo->state == LOOKUP_PENDING)
@@ -193,8 +191,7 @@ static bool outstanding(const struct attempt *a, uint64_t idle_ns, uint64_t *ret
 		else
 			last = later(last, lo->end_ns);
 	}
-	TAILQ_FOREACH(le, &a->legs, by_attempt)
-	{
+	TAILQ_FOREACH (le, &a->legs, by_attempt) {
 		if (leg_failed(le))
 			last = later(last, le->established ? leg_tls_end(le) : leg_tcp_end(le));
 		else
@@ -398,8 +395,7 @@ static const struct lookup *telling_lookup(const struct attempt *a, const struct
 
 	if (!lookup_is_address(last))
 		return last;
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (l, &a->lookups, by_attempt) {
 		if (lookup_is_address(l) && dns_name_equal(l->name, last->name) &&
 		    lookup_weight(l) > lookup_weight(best))
 			best = l;
@@ -432,16 +428,14 @@ void attempt_judge(const struct attempt *a, const struct attempt_names *names, s
 	struct leg *winner = attempt_winner(a), *le, *last_leg = NULL;
 	struct lookup *lo, *last_lookup = NULL;
 
-	TAILQ_FOREACH(lo, &a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (lo, &a->lookups, by_attempt) {
 		if (lo->first_ns < v.start_ns)
 			v.start_ns = lo->first_ns;
 		v.end_ns = later(v.end_ns, lo->end_ns ? lo->end_ns : lo->last_ns);
 		if (!last_lookup || lo->first_ns >= last_lookup->first_ns)
 			last_lookup = lo;
 	}
-	TAILQ_FOREACH(le, &a->legs, by_attempt)
-	{
+	TAILQ_FOREACH (le, &a->legs, by_attempt) {
 		if (leg_tcp_start(le) < v.start_ns)
 			v.start_ns = leg_tcp_start(le);
 		v.end_ns = later(v.end_ns, leg_tcp_end(le));

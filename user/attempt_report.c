@@ -51,11 +51,10 @@ const char *attempt_server(const struct attempt *a, const struct attempt_context
 		return leg->target;
 	if (a->server)
 		return a->server;
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (lookup_is_address(l))
-		return l->name;
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (lookup_is_address(l))
+			return l->name;
+	TAILQ_FOREACH (l, &a->lookups, by_attempt) {
 		const struct report_answer *srv = lookup_srv_target(l, NULL, 0);
 
 		if (srv && !lookup_failure(l))
@@ -84,8 +83,7 @@ static void intervals_srv(struct draft *d)
 	const struct lookup *l;
 	uint64_t start = UINT64_MAX, end = 0;
 
-	TAILQ_FOREACH(l, &d->a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (l, &d->a->lookups, by_attempt) {
 		if (l->type != DNS_TYPE_SRV)
 			continue;
 		if (l->first_ns < start)
@@ -105,8 +103,7 @@ static uint64_t next_step(const struct draft *d, const char *name, uint64_t afte
 	const struct leg *l;
 	uint64_t any = 0;
 
-	TAILQ_FOREACH(l, &d->a->legs, by_attempt)
-	{
+	TAILQ_FOREACH (l, &d->a->legs, by_attempt) {
 		if (l->connect_ns < after)
 			continue;
 		if (l->target && dns_name_equal(l->target, name))
@@ -122,15 +119,13 @@ static void intervals_address(struct draft *d)
 {
 	const struct lookup *l, *other;
 
-	TAILQ_FOREACH(l, &d->a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (l, &d->a->lookups, by_attempt) {
 		uint64_t start = l->first_ns, end = 0, gate, step;
 		bool first = true, answered = false;
 
 		if (!lookup_is_address(l))
 			continue;
-		TAILQ_FOREACH(other, &d->a->lookups, by_attempt)
-		{
+		TAILQ_FOREACH (other, &d->a->lookups, by_attempt) {
 			if (other == l)
 				break;
 			if (lookup_is_address(other) && dns_name_equal(other->name, l->name))
@@ -140,8 +135,7 @@ static void intervals_address(struct draft *d)
 			continue;
 		step = next_step(d, l->name, start);
 		gate = step ? step : d->until_ns;
-		TAILQ_FOREACH(other, &d->a->lookups, by_attempt)
-		{
+		TAILQ_FOREACH (other, &d->a->lookups, by_attempt) {
 			if (!lookup_is_address(other) || !dns_name_equal(other->name, l->name))
 				continue;
 			if (other->end_ns && other->end_ns <= gate) {
@@ -184,8 +178,8 @@ static size_t timeline_fill(struct draft *d)
 
 	intervals_srv(d);
 	intervals_address(d);
-	TAILQ_FOREACH(l, &d->a->legs, by_attempt)
-	intervals_leg(d, l, index++);
+	TAILQ_FOREACH (l, &d->a->legs, by_attempt)
+		intervals_leg(d, l, index++);
 	return timeline_build(d->intervals, d->n_intervals, d->verdict.start_ns, d->verdict.end_ns, d->entries);
 }
 
@@ -418,11 +412,10 @@ static unsigned int missing_collect(const struct draft *d)
 	const struct lookup *lo;
 	const struct leg *le;
 
-	TAILQ_FOREACH(lo, &d->a->lookups, by_attempt)
-	if (lo->lost)
-		missing |= MISSING_LOST_EVENTS;
-	TAILQ_FOREACH(le, &d->a->legs, by_attempt)
-	{
+	TAILQ_FOREACH (lo, &d->a->lookups, by_attempt)
+		if (lo->lost)
+			missing |= MISSING_LOST_EVENTS;
+	TAILQ_FOREACH (le, &d->a->legs, by_attempt) {
 		if (le->lost)
 			missing |= MISSING_LOST_EVENTS;
 		if (leg_handshake(le)->truncated)
@@ -438,14 +431,13 @@ static void parts_fill(struct draft *d, struct report_attempt *r)
 	const struct lookup *lo;
 	const struct leg *le;
 
-	TAILQ_FOREACH(lo, &d->a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (lo, &d->a->lookups, by_attempt) {
 		size_t i = r->n_lookups++;
 
 		attempt_fill_lookup(lo, d->a->id, d->verdict.start_ns, &d->lookups[i], d->upstream[i]);
 	}
-	TAILQ_FOREACH(le, &d->a->legs, by_attempt)
-	attempt_fill_leg(le, d->a->id, d->verdict.start_ns, &d->legs[r->n_legs++]);
+	TAILQ_FOREACH (le, &d->a->legs, by_attempt)
+		attempt_fill_leg(le, d->a->id, d->verdict.start_ns, &d->legs[r->n_legs++]);
 	r->lookups = d->lookups;
 	r->legs = d->legs;
 	if (d->winner && leg_tls_started(d->winner)) {

@@ -62,10 +62,9 @@ static void on_exit_event(struct correlator *c, const struct cbt_ev_exit *ev)
 		process_drop(c, p);
 		return;
 	}
-	TAILQ_FOREACH(a, &p->attempts, by_process)
-	{
-		TAILQ_FOREACH(l, &a->lookups, by_attempt)
-		lookup_abandon(c, l, ev->h.ts);
+	TAILQ_FOREACH (a, &p->attempts, by_process) {
+		TAILQ_FOREACH (l, &a->lookups, by_attempt)
+			lookup_abandon(c, l, ev->h.ts);
 		attempt_touch(c, a);
 	}
 }
@@ -111,8 +110,8 @@ static void on_lost(struct correlator *c, const struct cbt_ev_lost *ev)
 	if (!more)
 		return;
 	/* A lost event can be anybody's: whoever is in flight may lack it. */
-	TAILQ_FOREACH(a, &c->attempts, by_time)
-	a->missing |= MISSING_LOST_EVENTS;
+	TAILQ_FOREACH (a, &c->attempts, by_time)
+		a->missing |= MISSING_LOST_EVENTS;
 	if (c->handler.lost)
 		c->handler.lost(&c->lost, c->handler.arg);
 }
@@ -123,10 +122,10 @@ static struct attempt *attempt_due(const struct correlator *c, uint64_t limit)
 {
 	struct attempt *a, *best = NULL;
 
-	TAILQ_FOREACH(a, &c->attempts, by_time)
-	if (a->deadline && a->deadline <= limit &&
-	    (!best || a->deadline < best->deadline || (a->deadline == best->deadline && a->id < best->id)))
-		best = a;
+	TAILQ_FOREACH (a, &c->attempts, by_time)
+		if (a->deadline && a->deadline <= limit &&
+		    (!best || a->deadline < best->deadline || (a->deadline == best->deadline && a->id < best->id)))
+			best = a;
 	return best;
 }
 
@@ -143,8 +142,8 @@ static void advance(struct correlator *c, uint64_t limit)
 	while ((l = TAILQ_FIRST(&c->loose)) && lookup_activity(l) + c->idle_ns <= limit)
 		loose_forget(c, l);
 	c->next_due = UINT64_MAX;
-	TAILQ_FOREACH(a, &c->attempts, by_time)
-	correlator_due(c, a->deadline);
+	TAILQ_FOREACH (a, &c->attempts, by_time)
+		correlator_due(c, a->deadline);
 	if ((l = TAILQ_FIRST(&c->loose)))
 		correlator_due(c, lookup_activity(l) + c->idle_ns);
 }
@@ -230,9 +229,9 @@ static bool socket_undecided(const struct correlator *c, const struct cbt_hdr *e
 		return true;
 	if (!p)
 		return false;
-	TAILQ_FOREACH(l, &p->lookups, by_process)
-	if (lookup_on_socket(l, ev->cookie))
-		return true;
+	TAILQ_FOREACH (l, &p->lookups, by_process)
+		if (lookup_on_socket(l, ev->cookie))
+			return true;
 	return false;
 }
 

@@ -55,10 +55,9 @@ static void past_push(const struct correlator *c, struct attempt *a, const struc
 
 	n.domain = a->domain ? strdup(a->domain) : NULL;
 	n.server = server && server != buf ? strdup(server) : NULL;
-	TAILQ_FOREACH(leg, &a->legs, by_attempt)
-	past_add_address(&n, leg->remote.addr, leg->remote.port);
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	{
+	TAILQ_FOREACH (leg, &a->legs, by_attempt)
+		past_add_address(&n, leg->remote.addr, leg->remote.port);
+	TAILQ_FOREACH (l, &a->lookups, by_attempt) {
 		const struct report_answer *srv = attempt_srv_target(a, l->name);
 
 		if (!lookup_is_address(l))

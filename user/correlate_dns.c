@@ -104,15 +104,15 @@ static struct lookup *lookup_by_wire(struct process *p, struct lookup_wire wire,
 	struct attempt *a;
 	struct lookup *l;
 
-	TAILQ_FOREACH(a, &p->attempts, by_process)
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (lookup_has_wire(l, wire) &&
-	    (!m->has_question || (l->type == m->qtype && dns_name_equal(l->name, m->qname))))
-		return l;
-	TAILQ_FOREACH(l, &p->lookups, by_process)
-	if (lookup_has_wire(l, wire) &&
-	    (!m->has_question || (l->type == m->qtype && dns_name_equal(l->name, m->qname))))
-		return l;
+	TAILQ_FOREACH (a, &p->attempts, by_process)
+		TAILQ_FOREACH (l, &a->lookups, by_attempt)
+			if (lookup_has_wire(l, wire) &&
+			    (!m->has_question || (l->type == m->qtype && dns_name_equal(l->name, m->qname))))
+				return l;
+	TAILQ_FOREACH (l, &p->lookups, by_process)
+		if (lookup_has_wire(l, wire) &&
+		    (!m->has_question || (l->type == m->qtype && dns_name_equal(l->name, m->qname))))
+			return l;
 	return NULL;
 }
 
@@ -136,13 +136,13 @@ static struct lookup *lookup_repeated(struct process *p, const struct dns_messag
 	struct attempt *a;
 	struct lookup *l;
 
-	TAILQ_FOREACH(a, &p->attempts, by_process)
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (lookup_repeats(l, m, cookie, tid))
-		return l;
-	TAILQ_FOREACH(l, &p->lookups, by_process)
-	if (lookup_repeats(l, m, cookie, tid))
-		return l;
+	TAILQ_FOREACH (a, &p->attempts, by_process)
+		TAILQ_FOREACH (l, &a->lookups, by_attempt)
+			if (lookup_repeats(l, m, cookie, tid))
+				return l;
+	TAILQ_FOREACH (l, &p->lookups, by_process)
+		if (lookup_repeats(l, m, cookie, tid))
+			return l;
 	return NULL;
 }
 
@@ -160,9 +160,9 @@ static bool attempt_srv_failed(const struct attempt *a)
 {
 	const struct lookup *l;
 
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (l->type == DNS_TYPE_SRV && !lookup_failure(l))
-		return false;
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (l->type == DNS_TYPE_SRV && !lookup_failure(l))
+			return false;
 	return TAILQ_EMPTY(&a->legs);
 }
 
@@ -220,8 +220,7 @@ static struct attempt *attempt_for_name(const struct correlator *c, struct proce
 	struct attempt *a, *best = NULL;
 	int best_score = -1;
 
-	TAILQ_FOREACH(a, &p->attempts, by_process)
-	{
+	TAILQ_FOREACH (a, &p->attempts, by_process) {
 		const struct leg *winner = attempt_winner(a);
 		const struct lookup *asked = attempt_find_lookup(a, name, type);
 		int score = (a->tid == tid ? 2 : 0) + (asked ? 0 : 1);
@@ -267,9 +266,9 @@ static void pending_give_up(struct correlator *c, struct attempt *a, const struc
 {
 	struct lookup *l;
 
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (l != next && l->tid == next->tid && !dns_name_equal(l->name, next->name))
-		lookup_abandon(c, l, ts);
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (l != next && l->tid == next->tid && !dns_name_equal(l->name, next->name))
+			lookup_abandon(c, l, ts);
 }
 
 static void query_new(struct correlator *c, struct process *p, uint32_t tid, const struct dns_message *m,
@@ -305,13 +304,12 @@ static struct lookup *upstream_owner(struct correlator *c, const struct process 
 	struct lookup *l;
 	size_t scanned = 0;
 
-	TAILQ_FOREACH(a, &c->attempts, by_time)
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	if (l->process != forwarder && l->state == LOOKUP_PENDING && l->type == m->qtype &&
-	    dns_name_equal(l->name, m->qname))
-		return l;
-	TAILQ_FOREACH_REVERSE(l, &c->loose, lookup_list, by_age)
-	{
+	TAILQ_FOREACH (a, &c->attempts, by_time)
+		TAILQ_FOREACH (l, &a->lookups, by_attempt)
+			if (l->process != forwarder && l->state == LOOKUP_PENDING && l->type == m->qtype &&
+			    dns_name_equal(l->name, m->qname))
+				return l;
+	TAILQ_FOREACH_REVERSE (l, &c->loose, lookup_list, by_age) {
 		if (++scanned > UPSTREAM_SCAN_MAX)
 			break;
 		if (l->process != forwarder && l->state == LOOKUP_PENDING && l->type == m->qtype &&
@@ -407,9 +405,9 @@ void correlate_dns(struct correlator *c, const struct cbt_ev_dns *ev)
 	if (!p)
 		return;
 	if (ev->h.lost)
-		TAILQ_FOREACH(a, &p->attempts, by_process)
-	TAILQ_FOREACH(l, &a->lookups, by_attempt)
-	l->lost |= lookup_on_socket(l, ev->h.cookie);
+		TAILQ_FOREACH (a, &p->attempts, by_process)
+			TAILQ_FOREACH (l, &a->lookups, by_attempt)
+				l->lost |= lookup_on_socket(l, ev->h.cookie);
 	status = dns_parse(ev->data, ev->data_len, ev->msg_len, &c->message);
 	dns_message_seen(c, p, ev->h.tid, ev->h.cookie, false, ev->dir, status, &ev->remote, ev->h.ts);
 }

@@ -9,8 +9,7 @@ static struct lookup *loose_with_addr(struct process *p, uint32_t tid, const uin
 {
 	struct lookup *l, *best = NULL;
 
-	TAILQ_FOREACH_REVERSE(l, &p->lookups, lookup_list, by_process)
-	{
+	TAILQ_FOREACH_REVERSE (l, &p->lookups, lookup_list, by_process) {
 		if (!lookup_is_address(l) || !lookup_has_addr(l, addr))
 			continue;
 		if (l->tid == tid)
@@ -44,8 +43,7 @@ static struct attempt *attempt_for_connect(const struct correlator *c, struct pr
 	int best_score = -1;
 
 	*ret_tried = false;
-	TAILQ_FOREACH(a, &p->attempts, by_process)
-	{
+	TAILQ_FOREACH (a, &p->attempts, by_process) {
 		const struct leg *winner = attempt_winner(a);
 		const struct lookup *l = attempt_addr_lookup(a, remote->addr);
 		bool tried = attempt_tried(a, remote);
@@ -71,8 +69,7 @@ static struct attempt *attempt_for_port(struct process *p, uint32_t tid, uint16_
 {
 	struct attempt *a, *best = NULL;
 
-	TAILQ_FOREACH(a, &p->attempts, by_process)
-	{
+	TAILQ_FOREACH (a, &p->attempts, by_process) {
 		const struct leg *winner = attempt_winner(a);
 
 		if (!attempt_srv_port(a, port) || (winner && leg_tls_complete(winner)))
@@ -148,22 +145,22 @@ static void leg_name(const struct attempt *a, struct leg *l)
 		srv = attempt_srv_target(a, addr->name);
 		target = srv ? srv->target : addr->name;
 		/* Several records may name the target: the one with this port. */
-		TAILQ_FOREACH(s, &a->lookups, by_attempt)
-		if (srv && lookup_srv_target(s, srv->target, l->remote.port))
-			srv = lookup_srv_target(s, srv->target, l->remote.port);
+		TAILQ_FOREACH (s, &a->lookups, by_attempt)
+			if (srv && lookup_srv_target(s, srv->target, l->remote.port))
+				srv = lookup_srv_target(s, srv->target, l->remote.port);
 	} else {
 		l->inferred = true;
 		/* Only if the port leaves one target can it be named. */
-		TAILQ_FOREACH(s, &a->lookups, by_attempt)
-		for (size_t i = 0; s->type == DNS_TYPE_SRV && i < s->n_answers; i++) {
-			const struct report_answer *r = &s->answers[i];
+		TAILQ_FOREACH (s, &a->lookups, by_attempt)
+			for (size_t i = 0; s->type == DNS_TYPE_SRV && i < s->n_answers; i++) {
+				const struct report_answer *r = &s->answers[i];
 
-			if (r->type != DNS_TYPE_SRV || r->port != l->remote.port)
-				continue;
-			if (srv && !dns_name_equal(srv->target, r->target))
-				return;
-			srv = r;
-		}
+				if (r->type != DNS_TYPE_SRV || r->port != l->remote.port)
+					continue;
+				if (srv && !dns_name_equal(srv->target, r->target))
+					return;
+				srv = r;
+			}
 		target = srv ? srv->target : NULL;
 	}
 	l->target = target ? strdup(target) : NULL;
@@ -179,8 +176,7 @@ static struct attempt *attempt_for_sni(const struct leg *l, const char *sni)
 {
 	struct attempt *a, *best = NULL;
 
-	TAILQ_FOREACH(a, &l->process->attempts, by_process)
-	{
+	TAILQ_FOREACH (a, &l->process->attempts, by_process) {
 		const struct leg *winner = attempt_winner(a);
 
 		if (a == l->attempt || a->n_legs == ATTEMPT_LEGS_MAX || !attempt_names_server(a, sni))
@@ -353,8 +349,7 @@ void correlate_release(struct correlator *c, const struct cbt_ev_release *ev)
 	if (!p)
 		return;
 	give_up_socket(c, &p->lookups, true, ev->h.cookie, ev->h.ts);
-	TAILQ_FOREACH(a, &p->attempts, by_process)
-	{
+	TAILQ_FOREACH (a, &p->attempts, by_process) {
 		give_up_socket(c, &a->lookups, false, ev->h.cookie, ev->h.ts);
 		attempt_touch(c, a);
 	}

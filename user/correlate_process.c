@@ -40,11 +40,11 @@ static void process_evict(struct correlator *c)
 {
 	struct process *p;
 
-	TAILQ_FOREACH(p, &c->processes_by_age, by_age)
-	if (!p->refs) {
-		process_drop(c, p);
-		return;
-	}
+	TAILQ_FOREACH (p, &c->processes_by_age, by_age)
+		if (!p->refs) {
+			process_drop(c, p);
+			return;
+		}
 }
 
 struct process *process_find(const struct correlator *c, uint32_t tgid)

@@ -104,10 +104,10 @@ void findings_collect(const struct attempt *a, const struct attempt_names *names
 	const struct leg *le;
 
 	ret->n = 0;
-	TAILQ_FOREACH(lo, &a->lookups, by_attempt)
-	find_dns(lo, ret);
-	TAILQ_FOREACH(le, &a->legs, by_attempt)
-	find_leg(le, winner, ret);
+	TAILQ_FOREACH (lo, &a->lookups, by_attempt)
+		find_dns(lo, ret);
+	TAILQ_FOREACH (le, &a->legs, by_attempt)
+		find_leg(le, winner, ret);
 	if (winner)
 		find_tls(winner, ret);
 	find_certificate(names, verdict, ret);

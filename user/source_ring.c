@@ -144,8 +144,7 @@ static int attach_type(struct ring_source *s, const struct ring_config *c, enum 
 	struct bpf_program *p;
 	int r;
 
-	bpf_object__for_each_program(p, s->skel->obj)
-	{
+	bpf_object__for_each_program (p, s->skel->obj) {
 		if (bpf_program__type(p) != type)
 			continue;
 		r = s->n_links == LINKS_MAX ? -ENOSPC : attach_one(s, p, cgroup);
