@@ -31,7 +31,11 @@ attempts_observe() { # N ARG…: so many attempts, seen by cbtrace, the client a
 }
 
 compare() {
-	"$BATS_TEST_DIRNAME/compare" "$BATS_TEST_TMPDIR/attempts" "$CLIENT_OUT" "$CAPTURE" 5223
+	local status=0
+	"$BATS_TEST_DIRNAME/compare" "$BATS_TEST_TMPDIR/attempts" "$CLIENT_OUT" "$CAPTURE" 5223 || status=$?
+	# Differences alone: measured anew, twice at most. The machine's noise goes, an error of cbtrace comes back.
+	[ $status != 75 ] || BATS_TEST_RETRIES=2
+	return $status
 }
 
 all() { # FILTER: true for each attempt
@@ -157,7 +161,7 @@ delayed() { # FILTER
 @test "a delay of the wire shows in each phase, and is the network's" {
 	lab_start --tls 1.2
 	lab delay 10
-	attempts_observe 2
+	attempts_observe $ATTEMPTS
 	attempts_are_good 1.2
 	compare
 	delayed 'took("srv") >= 20 and took("address") >= 20 and took("tcp") >= 20 and took("tls") >= 40'
@@ -167,7 +171,7 @@ delayed() { # FILTER
 @test "a delay before the XMPP server does not show in DNS" {
 	lab_start --tls 1.3
 	lab delay 10 xmpp
-	attempts_observe 2
+	attempts_observe $ATTEMPTS
 	attempts_are_good 1.3
 	compare
 	delayed 'took("srv") < 10 and took("address") < 10 and took("tcp") >= 20 and took("tls") >= 20 and .slowest.owner != "resolver"'
