@@ -492,9 +492,9 @@ static __always_inline void tcp_packet(struct __sk_buff *skb, struct bpf_sock *s
 
 static __always_inline void packet_hook(struct __sk_buff *skb, bool out)
 {
-	__u64 ts = bpf_ktime_get_ns();
 	struct bpf_sock *sk = skb->sk;
 	struct sock_state *st;
+	__u64 ts;
 
 	if (!sk)
 		return;
@@ -504,6 +504,8 @@ static __always_inline void packet_hook(struct __sk_buff *skb, bool out)
 	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!st || st->closed)
 		return;
+	/* Not before: most packets are not ours, and the look-up takes less than the clock's own error. */
+	ts = bpf_ktime_get_ns();
 	switch (st->kind) {
 	case KIND_DNS_UDP:
 	case KIND_DNS_UDP_UNCONNECTED:
