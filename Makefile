@@ -26,7 +26,7 @@ endif
 # Packages of Debian 12, by what they are for.
 DEPS_BUILD := gcc make pkg-config clang bpftool libbpf-dev libelf-dev libssl-dev libmicrohttpd-dev linux-libc-dev
 DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux
-DEPS_TEST := bats libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
+DEPS_TEST := bats curl libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
 	libclang-rt-14-dev
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Werror
