@@ -9,18 +9,19 @@ teardown() { e2e_teardown; }
 
 ATTEMPTS=6
 
-# What the very first packet of a path costs (routes, code not in the cache) lies between the two observers: another process goes first, outside the
-# cgroup that is watched. Its own attempt must not be reported.
+# What the very first packets cost (routes, code of both observers not in the cache) lies between the two: another process goes first, outside
+# the cgroup that is watched, and one inside asks DNS. Neither must be reported.
 path_warm() {
 	lab exec cb "$BUILD/tests/lab/client" --ca "$BUILD/tests/lab/certs/ca.crt" --secret secret --domain example.com "$@" >"$BATS_TEST_TMPDIR/warm"
+	lab run client getent ahosts nothing.example.net || true
 }
 
 attempts_observe() { # N ARG…: so many attempts, seen by cbtrace, the client and tcpdump; $BATS_TEST_TMPDIR/attempts has them
 	local n=$1
 	shift
-	path_warm "$@"
 	capture_start
 	cbtrace_start watch --json
+	path_warm "$@"
 	client --domain example.com --attempts "$n" "$@"
 	wait_for 10 has_lines attempt "$n"
 	cbtrace_stop
@@ -174,5 +175,7 @@ delayed() { # FILTER
 	attempts_observe $ATTEMPTS
 	attempts_are_good 1.3
 	compare
-	delayed 'took("srv") < 10 and took("address") < 10 and took("tcp") >= 20 and took("tls") >= 20 and .slowest.owner != "resolver"'
+	delayed 'took("tcp") >= 20 and took("tls") >= 20 and .tls.network_ns >= 20e6 and .slowest.owner != "resolver"'
+	# Two processes on a busy machine may make DNS slow once, not every time.
+	jq -es "$TOOK map(took(\"srv\") + took(\"address\")) | min < 10" "$BATS_TEST_TMPDIR/attempts"
 }
