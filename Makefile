@@ -58,10 +58,8 @@ LAB_SRC := $(wildcard tests/lab/*.c)
 LAB_BIN := $(LAB_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(BUILD)/%)
-BENCH_SRC := $(wildcard tests/bench/*.c)
-BENCH_BIN := $(BENCH_SRC:%.c=$(BUILD)/%)
 
-DEPFILES := $(USER_OBJ:.o=.d) $(BPF_OBJ:.o=.d) $(UNIT_BIN:=.d) $(LAB_BIN:=.d) $(UNIT_HELP:.o=.d) $(BENCH_BIN:=.d)
+DEPFILES := $(USER_OBJ:.o=.d) $(BPF_OBJ:.o=.d) $(UNIT_BIN:=.d) $(LAB_BIN:=.d) $(UNIT_HELP:.o=.d)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -114,10 +112,6 @@ $(BUILD)/tests/lab/%: tests/lab/%.c
 	$(call say,CC,$<)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Iinclude $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) \
 		-lssl -lcrypto -lresolv -lnetfilter_queue
 
-$(BUILD)/tests/bench/%: tests/bench/%.c $(LIB)
-	$(Q)mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LIB) $(LDFLAGS) $(LIBS) -lresolv
-
 FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all
 FUZZ_LIB := $(filter-out user/main.c user/source_ring.c user/live.c user/check.c,$(USER_SRC))
@@ -150,7 +144,7 @@ fuzz-long: $(FUZZ_BIN) ## each fuzzer for ten minutes
 kernels: all ## load and use it on other kernels under qemu (slow, by hand)
 	$(Q)BUILD=$(BUILD) tests/kernels/run
 
-bench: all lab-bin $(BENCH_BIN) ## performance, as ratios inside one run
+bench: all lab-bin ## performance, as ratios inside one run
 	$(Q)BUILD=$(BUILD) tests/bench/run
 
 C_FILES := $(wildcard include/cbtrace/*.h bpf/*.[ch] user/*.[ch] tests/*/*.[ch])
