@@ -12,6 +12,11 @@ setup() {
 
 teardown() { e2e_teardown; }
 
+# What must fail: to bats a line that begins with ! is no check.
+not() {
+	! "$@"
+}
+
 record_start() { # ARG…
 	cbtrace_start record -o "$REC" --json "$@"
 }
@@ -92,7 +97,7 @@ leg_connected() {
 @test "attempts that fail: a certificate refused, a process killed" {
 	lab_start --cert no-server --tls 1.2
 	record_start --events
-	! client --domain example.com
+	not client --domain example.com
 	wait_for 10 has_lines attempt 1
 	lab fault freeze xmpp
 	client_start --domain example.com --timeout 60000
@@ -109,7 +114,7 @@ leg_connected() {
 	lab_start --xmpp none
 	lab fault drop dns
 	record_start --events
-	! client --domain example.com
+	not client --domain example.com
 	wait_for 20 has_lines attempt 1
 	cbtrace_stop
 
@@ -196,8 +201,8 @@ asker() {
 		grep -qa "unrelated-$word" "$CAPTURE"
 	done
 	grep -qa xmpp1 "$REC"
-	! grep -aq unrelated "$REC"
-	! grep -q unrelated "$OUT"
+	not grep -aq unrelated "$REC"
+	not grep -q unrelated "$OUT"
 	replay_is_identical --events
 }
 

@@ -7,6 +7,11 @@ load helper
 setup() { e2e_setup; }
 teardown() { e2e_teardown; }
 
+# What must fail: to bats a line that begins with ! is no check.
+not() {
+	! "$@"
+}
+
 # Of each line: its kind has a schema, which it satisfies; the same key twice, or a number that is none, is no JSON to us.
 validator() {
 	cat <<-'END'
@@ -63,11 +68,11 @@ watch_start() {
 	lab fault reset xmpp1
 	client --domain example.com
 	lab fault reset xmpp2
-	! client --domain example.com
-	! client --domain nothing.example.com
+	not client --domain example.com
+	not client --domain nothing.example.com
 	lab fault clear
 	lab fault drop dns
-	! client --domain example.net
+	not client --domain example.net
 	lab fault clear
 	wait_for 20 has_lines attempt 9
 	lab fault freeze xmpp
@@ -93,8 +98,8 @@ attempts_of_both() {
 	lab_start --cert no-domain --tls 1.2
 	lab_start_other x --cert expired --tls 1.3
 	cbtrace_start watch --json --events --cgroup "$(dirname "$(lab_cgroup)")"
-	! client --domain example.com
-	! "$LAB" client "${NAME}x" --domain example.com >>"$CLIENT_OUT" 3>&-
+	not client --domain example.com
+	not "$LAB" client "${NAME}x" --domain example.com >>"$CLIENT_OUT" 3>&-
 	wait_for 10 attempts_of_both
 	cbtrace_stop
 	[ "$(lines attempt | grep "cbtrace-lab-$NAME" | jq -sc 'map(.failed_phase)')" = '["tls","tls"]' ]
@@ -114,7 +119,7 @@ attempts_of_both() {
 @test "truncated answers over TCP, a server without TLS" {
 	lab_start --extra-srv 30 --plain
 	watch_start
-	! client --domain example.com
+	not client --domain example.com
 	wait_for 20 has_lines attempt 1
 	cbtrace_stop
 	lines attempt | jq -es '.[0].failed_phase == "tls" and .[0].lookups[0].transport == "tcp" and (.[0].lookups[0].answers | length) == 32'
