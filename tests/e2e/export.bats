@@ -19,11 +19,6 @@ teardown() {
 	fi
 }
 
-# What must fail: to bats a line that begins with ! is no check.
-not() {
-	! "$@"
-}
-
 # Beside the one that cbtrace_start starts, at a port that was free.
 export_start() { # ARG…
 	"$CBTRACE" export --listen 127.0.0.1:0 --cgroup "$(lab_cgroup)" "$@" >"$BATS_TEST_TMPDIR/export.out" 2>"$EXPORT_ERR" 3>&- &

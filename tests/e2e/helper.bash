@@ -53,6 +53,13 @@ e2e_teardown() {
 	fi
 }
 
+# --- checks ---
+
+# What must fail: to bats a line that begins with ! is no check.
+not() {
+	! "$@"
+}
+
 # --- waiting ---
 
 wait_for() { # SECONDS CONDITION…

@@ -12,11 +12,6 @@ setup() {
 
 teardown() { e2e_teardown; }
 
-# What must fail: to bats a line that begins with ! is no check.
-not() {
-	! "$@"
-}
-
 record_start() { # ARG…
 	cbtrace_start record -o "$REC" --json "$@"
 }

@@ -7,11 +7,6 @@ load helper
 setup() { e2e_setup; }
 teardown() { e2e_teardown; }
 
-# What must fail: to bats a line that begins with ! is no check.
-not() {
-	! "$@"
-}
-
 # Of each line: its kind has a schema, which it satisfies; the same key twice, or a number that is none, is no JSON to us.
 validator() {
 	cat <<-'END'
