@@ -146,7 +146,7 @@ extern const volatile __u32 n_ports;
 /* Here, since the .rodata sections of two objects do not link when both have statics. */
 extern const volatile char component_label[16];
 
-/* Set by the reader before it sleeps, cleared by the producer that wakes it. */
+/* READER_*: set by the reader before it sleeps, moved on by the producers. */
 extern volatile __u32 asleep;
 
 #endif

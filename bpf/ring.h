@@ -19,14 +19,19 @@ static __always_inline void lost_count(__u32 stage)
 
 /*
  * A wake-up costs ten times the event, so the reader comes by on a timer; only one that sleeps is woken, once. A plain
- * store clears the flag: two producers at the same moment wake twice, which is harmless.
+ * store clears the flag: two producers at the same moment wake twice, which is harmless. Not the first event after a
+ * sleep wakes but the second: the first is nearly always a question or a connect on its way out, and the wake-up would
+ * delay the traced process's own packet by 35 to 45 µs. Nothing that matters ends with one event: at the least a
+ * release follows.
  */
 static __always_inline void ring_submit(void *ev)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (asleep) {
-		asleep = 0;
+	if (asleep == READER_ASLEEP) {
+		asleep = READER_STIRRED;
+	} else if (asleep) {
+		asleep = READER_AWAKE;
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	bpf_ringbuf_submit(ev, flags);

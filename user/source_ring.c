@@ -232,7 +232,7 @@ static int open_common(const struct ring_config *c, bool attached, struct ring_s
 		goto fail;
 	}
 	/* Before the first event: nobody comes by on a timer yet. */
-	s->skel->bss->asleep = 1;
+	s->skel->bss->asleep = READER_ASLEEP;
 	r = attached ? attach(s, c, line, size) : 0;
 	if (r < 0)
 		goto fail;
@@ -288,14 +288,14 @@ int ring_source_drain(struct ring_source *s, void (*emit)(const struct cbt_hdr *
  */
 bool ring_source_sleep_begin(struct ring_source *s)
 {
-	__atomic_store_n(&s->skel->bss->asleep, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->skel->bss->asleep, READER_ASLEEP, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return *s->producer != *s->consumer;
 }
 
 void ring_source_awake(struct ring_source *s)
 {
-	__atomic_store_n(&s->skel->bss->asleep, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->skel->bss->asleep, READER_AWAKE, __ATOMIC_SEQ_CST);
 }
 
 void ring_source_lost(const struct ring_source *s, uint64_t count[CBT_LOST_STAGES])
