@@ -54,6 +54,7 @@ struct live {
 	uint64_t offset_looked;	 /* when it was last compared */
 	uint64_t invalid;	 /* events that did not obey the contract */
 	struct cbt_ev_lost lost; /* as last told */
+	uint64_t lost_looked;	 /* when the counters were last read */
 
 	bool stop;
 	int status;
@@ -139,7 +140,7 @@ static void live_emit(const struct cbt_hdr *ev, void *arg)
 static void live_host(struct live *l, const struct cbt_ev_host *ev)
 {
 	l->offset = ev->realtime_offset;
-	l->offset_looked = ev->h.ts;
+	l->offset_looked = l->lost_looked = ev->h.ts;
 	live_deliver(l, &ev->h);
 }
 
@@ -166,9 +167,10 @@ static void live_lost(struct live *l)
 		ev.count[i] = count[i];
 	if (l->recorder)
 		ev.count[CBT_LOST_RECORDER] += recorder_lost(l->recorder);
+	ev.h.ts = l->lost_looked;
+	ev.until = l->lost_looked = l->now;
 	if (memcmp(ev.count, l->lost.count, sizeof(ev.count)) == 0)
 		return;
-	ev.h.ts = host_now();
 	l->lost = ev;
 	live_deliver(l, &ev.h);
 }
@@ -177,6 +179,8 @@ static void live_end(struct live *l)
 {
 	struct cbt_ev_end ev = {.h = {.ts = host_now(), .len = sizeof(ev), .type = CBT_EV_END}};
 
+	l->now = ev.h.ts;
+	live_lost(l);
 	live_deliver(l, &ev.h);
 	correlate_finish(l->correlator, ev.h.ts);
 }
@@ -258,13 +262,15 @@ static void live_drain(struct live *l)
 	/* A clock that is not set but disciplined drifts away slowly. */
 	if (l->now - l->offset_looked >= CLOCK_LOOK_NS)
 		live_clock(l);
+	/* Before the ring, so that what lacks is known before what is there. What is lost while this drain runs is told
+	 * by the next; the ring is being emptied then. */
+	live_lost(l);
 	n = ring_source_drain(l->ring, live_emit, l);
 	if (n < 0) {
 		failure_set(l->f, n, "cannot read the event buffer: %s; start cbtrace again", strerror(-n));
 		live_fail(l);
 		return;
 	}
-	live_lost(l);
 	correlate_tick(l->correlator, l->now);
 	if (l->recorder)
 		live_recorded(l, recorder_flush(l->recorder));

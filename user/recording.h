@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The recording file: this header, then events of the contract as they were, each padded with zeros to 8 bytes, the
- * last one CBT_EV_END. The header holds the CBT_EV_HOST event, which is not repeated.
+ * The recording file: this header, then events of the contract as they were, each padded with zeros to 8 bytes and
+ * followed by a trailer, the last one CBT_EV_END. The header holds the CBT_EV_HOST event, which is not repeated.
  */
 #ifndef CBTRACE_RECORDING_H
 #define CBTRACE_RECORDING_H
@@ -23,6 +23,14 @@ struct recording_header {
 	struct cbt_ev_host host;
 };
 CBT_ASSERT_SIZE(recording_header, 8 + 4 * 4 + 232);
+
+/* Behind each padded event: the CRC-32 of all that came before it in the file but for trailers. Any changed, missing or
+ * misplaced byte is found at the event that has it. */
+struct recording_trailer {
+	__u32 crc; /* zlib's crc32() */
+	__u32 pad; /* 0 */
+};
+CBT_ASSERT_SIZE(recording_trailer, 8);
 
 static inline size_t recording_padded(size_t len)
 {

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <zlib.h>
+
 #include "recording.h"
 
 #define RECORDER_BUFFER 65536
@@ -29,6 +31,7 @@ struct recorder {
 	struct recorder_config config;
 	bool begun; /* the header is written */
 	int error;  /* the first one of writing */
+	uLong crc;  /* of what has been written, trailers apart */
 	uint64_t lost;
 	size_t pending_bytes;
 	struct pending_list pending; /* in the order of the stream */
@@ -118,12 +121,21 @@ static void write_bytes(struct recorder *r, const void *data, size_t len)
 		r->error = errno ? -errno : -EIO;
 }
 
+static void write_summed(struct recorder *r, const void *data, size_t len)
+{
+	r->crc = crc32(r->crc, data, (uInt)len);
+	write_bytes(r, data, len);
+}
+
 static void write_event(struct recorder *r, const struct cbt_hdr *ev)
 {
 	static const uint8_t zeros[RECORDING_ALIGN];
+	struct recording_trailer t = {0};
 
-	write_bytes(r, ev, ev->len);
-	write_bytes(r, zeros, recording_padded(ev->len) - ev->len);
+	write_summed(r, ev, ev->len);
+	write_summed(r, zeros, recording_padded(ev->len) - ev->len);
+	t.crc = (uint32_t)r->crc;
+	write_bytes(r, &t, sizeof(t));
 }
 
 static void write_header(struct recorder *r, const struct cbt_hdr *ev)
@@ -136,7 +148,7 @@ static void write_header(struct recorder *r, const struct cbt_hdr *ev)
 
 	memcpy(h.magic, RECORDING_MAGIC, RECORDING_MAGIC_LEN);
 	memcpy(&h.host, ev, sizeof(h.host));
-	write_bytes(r, &h, sizeof(h));
+	write_summed(r, &h, sizeof(h));
 	r->begun = true;
 }
 

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <zlib.h>
+
 #include "event.h"
 #include "recording.h"
 
@@ -24,6 +26,7 @@ struct recording {
 	uint64_t offset; /* of the next byte */
 	bool host_told, ended;
 	int error; /* once something went wrong, nothing more is read */
+	uLong crc; /* of what has been read, trailers apart */
 	struct recording_header header;
 	_Alignas(RECORDING_ALIGN) uint8_t event[RECORDING_EVENT_MAX];
 };
@@ -98,6 +101,8 @@ static int header_read(struct recording *r, const char *path, struct failure *f)
 	rest = r->header.header_len - sizeof(r->header);
 	if (read_bytes(r, skipped, rest) != rest)
 		return header_fail(f, path, "is cut short in its header", "record anew");
+	r->crc = crc32(0, (const Bytef *)&r->header, sizeof(r->header));
+	r->crc = crc32(r->crc, skipped, (uInt)rest);
 	return 0;
 }
 
@@ -182,10 +187,18 @@ static int read_failed(struct recording *r, struct failure *f)
 			   strerror(-r->error));
 }
 
+/* Does what the file holds of events fit the sum behind this one? */
+static bool sum_fits(struct recording *r, size_t len, const struct recording_trailer *t)
+{
+	r->crc = crc32(r->crc, r->event, (uInt)len);
+	return t->crc == (uint32_t)r->crc && !t->pad;
+}
+
 static int read_event(struct recording *r, struct failure *f)
 {
 	const uint64_t at = r->offset;
 	struct cbt_hdr *h = (struct cbt_hdr *)r->event;
+	struct recording_trailer t;
 	size_t n = read_bytes(r, h, sizeof(*h)), rest;
 
 	if (r->error)
@@ -202,12 +215,13 @@ static int read_event(struct recording *r, struct failure *f)
 		return fail(r, -EBADMSG, f, "is damaged", at);
 	rest = recording_padded(h->len) - sizeof(*h);
 	n = read_bytes(r, r->event + sizeof(*h), rest);
+	n += read_bytes(r, &t, sizeof(t));
 	if (r->error)
 		return read_failed(r, f);
-	if (n < rest)
+	if (n < rest + sizeof(t))
 		return fail(r, -ENODATA, f, "is cut short in the event", at);
 	/* The header's HOST event is the only one. */
-	if (event_check(h, h->len) < 0 || h->type == CBT_EV_HOST ||
+	if (!sum_fits(r, sizeof(*h) + rest, &t) || event_check(h, h->len) < 0 || h->type == CBT_EV_HOST ||
 	    !is_zero(r->event + h->len, rest + sizeof(*h) - h->len))
 		return fail(r, -EBADMSG, f, "is damaged", at);
 	r->ended = h->type == CBT_EV_END;

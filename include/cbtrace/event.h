@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 /* Raised with every change that an older reader would misread. */
-#define CBT_ABI_VERSION 1
+#define CBT_ABI_VERSION 2
 
 #define CBT_COMM_LEN 16	 /* TASK_COMM_LEN of the kernel, with its NUL */
 #define CBT_NAME_LEN 64	 /* __NEW_UTS_LEN without its NUL, cut */
@@ -231,8 +231,13 @@ struct cbt_ev_proc {
 	char path[];	/* cgroup v2 path, not NUL terminated */
 };
 
+/*
+ * Losses are noticed by counters that went up: h.ts is when they were last looked at, @until when they were found to
+ * have risen. It stands before the events of that time, so that whoever reads them knows that some lack.
+ */
 struct cbt_ev_lost {
 	struct cbt_hdr h;
+	__u64 until;		      /* ns, CLOCK_MONOTONIC */
 	__u64 count[CBT_LOST_STAGES]; /* since the observer started, never falling */
 };
 
@@ -256,7 +261,7 @@ CBT_ASSERT_SIZE(cbt_ev_exit, 32 + 8);
 CBT_ASSERT_SIZE(cbt_ev_host, 32 + 8 + 3 * 64);
 CBT_ASSERT_SIZE(cbt_ev_clock, 32 + 8);
 CBT_ASSERT_SIZE(cbt_ev_proc, 32 + 8);
-CBT_ASSERT_SIZE(cbt_ev_lost, 32 + 8 * 8);
+CBT_ASSERT_SIZE(cbt_ev_lost, 32 + 8 + 8 * 8);
 CBT_ASSERT_SIZE(cbt_ev_end, 32);
 
 #endif

@@ -4,17 +4,35 @@
 // sources: user/event.c user/failure.c user/file.c user/findings.c user/leg.c user/lookup.c user/report.c
 // sources: user/session.c user/source_recording.c user/stream.c user/table.c user/text.c user/timeline.c user/tls.c
 // sources: user/tls_names.c
-/* A recording that anybody may have made or damaged, through the reader and the correlator. Its header is made right,
- * or little else would be read. */
+/* A recording that anybody may have made or damaged, through the reader and the correlator. Its header and its sums are
+ * made right, or little else would be read. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <zlib.h>
+
 #include "correlate.h"
 #include "recording.h"
 #include "source_recording.h"
+
+static void put(int fd, const void *data, size_t len)
+{
+	assert(write(fd, data, len) == (ssize_t)len);
+}
+
+/* How much of @data the reader will take for one event; all of it if it makes no sense. */
+static size_t frame_len(const uint8_t *data, size_t size)
+{
+	struct cbt_hdr h;
+
+	if (size < sizeof(h))
+		return size;
+	memcpy(&h, data, sizeof(h));
+	return h.len < sizeof(h) || recording_padded(h.len) > size ? size : recording_padded(h.len);
+}
 
 static int recording_make(const uint8_t *data, size_t size)
 {
@@ -24,9 +42,21 @@ static int recording_make(const uint8_t *data, size_t size)
 				     .header_len = sizeof(h),
 				     .host.h = {.ts = 1, .len = sizeof(h.host), .type = CBT_EV_HOST}};
 	int fd = memfd_create("recording", MFD_CLOEXEC);
+	uLong crc = crc32(0, (const Bytef *)&h, sizeof(h));
 
-	assert(fd >= 0 && write(fd, &h, sizeof(h)) == (ssize_t)sizeof(h));
-	assert(write(fd, data, size) == (ssize_t)size);
+	assert(fd >= 0);
+	put(fd, &h, sizeof(h));
+	while (size) {
+		struct recording_trailer t = {0};
+		size_t len = frame_len(data, size);
+
+		crc = crc32(crc, data, (uInt)len);
+		t.crc = (uint32_t)crc;
+		put(fd, data, len);
+		put(fd, &t, sizeof(t));
+		data += len;
+		size -= len;
+	}
 	return fd;
 }
 
