@@ -160,12 +160,46 @@ bool attempt_names_server(const struct attempt *a, const char *name)
 	return false;
 }
 
-bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote)
+struct leg *attempt_leg_to(const struct attempt *a, const struct cbt_endpoint *remote)
 {
 	struct leg *l;
 
-	TAILQ_FOREACH (l, &a->legs, by_attempt)
+	TAILQ_FOREACH_REVERSE (l, &a->legs, leg_list, by_attempt)
 		if (memcmp(&l->remote, remote, sizeof(*remote)) == 0)
+			return l;
+	return NULL;
+}
+
+bool attempt_asks(const struct attempt *a)
+{
+	const struct lookup *l;
+
+	TAILQ_FOREACH (l, &a->lookups, by_attempt)
+		if (l->state == LOOKUP_PENDING)
+			return true;
+	return false;
+}
+
+bool attempt_connects(const struct attempt *a)
+{
+	const struct leg *l;
+
+	TAILQ_FOREACH (l, &a->legs, by_attempt)
+		if (!leg_failed(l))
+			return true;
+	return false;
+}
+
+bool attempt_hurt(const struct attempt *a)
+{
+	const struct lookup *lo;
+	const struct leg *le;
+
+	TAILQ_FOREACH (lo, &a->lookups, by_attempt)
+		if (lookup_failure(lo))
+			return true;
+	TAILQ_FOREACH (le, &a->legs, by_attempt)
+		if (leg_failed(le))
 			return true;
 	return false;
 }
@@ -173,6 +207,35 @@ bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote)
 static uint64_t later(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
+}
+
+uint64_t attempt_activity(const struct attempt *a)
+{
+	const struct lookup *lo;
+	const struct leg *le;
+	uint64_t last = 0;
+
+	TAILQ_FOREACH (lo, &a->lookups, by_attempt)
+		last = later(last, later(lo->last_ns, lo->end_ns));
+	TAILQ_FOREACH (le, &a->legs, by_attempt)
+		last = later(last, leg_activity(le));
+	return last;
+}
+
+bool attempt_lossy(const struct attempt *a)
+{
+	const struct lookup *lo;
+	const struct leg *le;
+
+	if (a->missing & MISSING_LOST_EVENTS)
+		return true;
+	TAILQ_FOREACH (lo, &a->lookups, by_attempt)
+		if (lo->lost)
+			return true;
+	TAILQ_FOREACH (le, &a->legs, by_attempt)
+		if (le->lost)
+			return true;
+	return false;
 }
 
 /* The latest thing that is known to have happened, and whether something is still awaited. */
@@ -193,7 +256,7 @@ static bool outstanding(const struct attempt *a, uint64_t idle_ns, uint64_t *ret
 	}
 	TAILQ_FOREACH (le, &a->legs, by_attempt) {
 		if (leg_failed(le))
-			last = later(last, le->established ? leg_tls_end(le) : leg_tcp_end(le));
+			last = later(last, leg_over(le));
 		else
 			open = true;
 	}
@@ -219,7 +282,8 @@ uint64_t attempt_deadline(const struct attempt *a, uint64_t idle_ns)
 		return settled;
 	}
 	if (outstanding(a, idle_ns, &last))
-		return 0;
+		/* Its end may be among what was lost. */
+		return attempt_lossy(a) ? attempt_activity(a) + ATTEMPT_LOSSY_NS : 0;
 	if (p->exit_ns)
 		return p->exit_ns;
 	return last + idle_ns;
@@ -318,6 +382,7 @@ static void judge_tls(const struct leg *l, const struct attempt_names *names, ui
 
 	if (!end)
 		end = exit_ns ? exit_ns : later(h->last_client_ns, h->last_server_ns);
+	end = later(end, leg_tcp_end(l));
 	if (leg_not_tls(l)) {
 		fail(v, PHASE_TLS, "not_tls", end);
 	} else if (h->received.kind && (!h->sent.kind || h->received.ts <= h->sent.ts)) {
@@ -356,7 +421,7 @@ static void judge_leg(const struct leg *l, const struct attempt_names *names, ui
 
 	/* What else happened later (an answer nobody waited for, a loser of happy eyeballs) is not the attempt's end.
 	 */
-	v->end_ns = 0;
+	v->end_ns = leg_tcp_start(l);
 	if (leg_tls_complete(l)) {
 		uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
 
@@ -425,7 +490,7 @@ void attempt_judge(const struct attempt *a, const struct attempt_names *names, s
 {
 	uint64_t exit_ns = a->process->exit_ns;
 	struct attempt_verdict v = {.outcome = OUTCOME_FAILED, .failed_phase = PHASE_NONE, .start_ns = UINT64_MAX};
-	struct leg *winner = attempt_winner(a), *le, *last_leg = NULL;
+	struct leg *winner = attempt_winner(a), *le, *told = NULL;
 	struct lookup *lo, *last_lookup = NULL;
 
 	TAILQ_FOREACH (lo, &a->lookups, by_attempt) {
@@ -439,16 +504,25 @@ void attempt_judge(const struct attempt *a, const struct attempt_names *names, s
 		if (leg_tcp_start(le) < v.start_ns)
 			v.start_ns = leg_tcp_start(le);
 		v.end_ns = later(v.end_ns, leg_tcp_end(le));
-		if (!last_leg || leg_tcp_start(le) >= leg_tcp_start(last_leg))
-			last_leg = le;
+		if (!told || leg_tcp_start(le) >= leg_tcp_start(told))
+			told = le;
 	}
-	if (winner && leg_tls_complete(winner))
-		judge_leg(winner, names, exit_ns, &v);
-	else if (last_leg && (!last_lookup || leg_tcp_start(last_leg) >= last_lookup->first_ns))
-		/* Happy eyeballs: what got furthest tells why, not the last one begun. */
-		judge_leg(winner && !leg_failed(winner) ? winner : last_leg, names, exit_ns, &v);
+	/* Happy eyeballs: what got furthest tells why, not the last one begun. */
+	if (winner && (leg_tls_complete(winner) || !leg_failed(winner)))
+		told = winner;
+	/* A question that began while the connection lived (a next target's name, fetched ahead) was not its end. */
+	if (told && last_lookup && !leg_tls_complete(told) && leg_over(told) && last_lookup->first_ns >= leg_over(told))
+		told = NULL;
+	if (told)
+		judge_leg(told, names, exit_ns, &v);
 	else if (last_lookup)
 		judge_lookup(a, last_lookup, exit_ns, &v);
+	if (attempt_lossy(a) && told && !leg_failed(told) && !leg_tls_complete(told) && !exit_ns) {
+		v.outcome = OUTCOME_NONE;
+		v.failed_phase = PHASE_NONE;
+		v.reason[0] = '\0';
+		v.end_ns = later(v.start_ns, leg_activity(told));
+	}
 	/* Of a connect that showed nothing more, only its beginning is known. */
 	if (v.end_ns < v.start_ns)
 		v.end_ns = v.start_ns;

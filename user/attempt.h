@@ -19,6 +19,13 @@
 /* How long a connection must stay open after Finished before a handshake whose rest is hidden counts: DESIGN section 7.
  */
 #define ATTEMPT_SETTLE_NS 1000000000ULL
+/* Steps of one attempt follow one another faster than this, unless it waits for somebody. */
+#define ATTEMPT_PAUSE_NS 1000000000ULL
+/*
+ * What is outstanding of an attempt that lost events may have ended unseen. So long a connect lives without an answer:
+ * 127 s with tcp_syn_retries at its default of 6 (Documentation/networking/ip-sysctl.rst).
+ */
+#define ATTEMPT_LOSSY_NS 130000000000ULL
 
 struct attempt {
 	TAILQ_ENTRY(attempt) by_process;
@@ -61,7 +68,17 @@ bool attempt_srv_port(const struct attempt *a, uint16_t port);
 struct lookup *attempt_addr_lookup(const struct attempt *a, const uint8_t addr[16]);
 /* Is @name one that its client may tell the server: its domain, an SRV target, a name that it looked up? */
 bool attempt_names_server(const struct attempt *a, const char *name);
-bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote);
+/* The leg that went to @remote, the latest of them; NULL. */
+struct leg *attempt_leg_to(const struct attempt *a, const struct cbt_endpoint *remote);
+/* Is a question of it unanswered, or a connection of it neither failed nor closed? */
+bool attempt_asks(const struct attempt *a);
+bool attempt_connects(const struct attempt *a);
+/* Has it met a failure that it may start over from? */
+bool attempt_hurt(const struct attempt *a);
+/* Latest sign of life of any of its parts. */
+uint64_t attempt_activity(const struct attempt *a);
+/* Did the kernel or a table lose something that may have been its? */
+bool attempt_lossy(const struct attempt *a);
 
 /*
  * When will it have ended if nothing more happens? 0: never, something is outstanding. With a process that has exited,
@@ -70,7 +87,7 @@ bool attempt_tried(const struct attempt *a, const struct cbt_endpoint *remote);
 uint64_t attempt_deadline(const struct attempt *a, uint64_t idle_ns);
 
 struct attempt_verdict {
-	enum outcome outcome;
+	enum outcome outcome;		 /* OUTCOME_NONE: not known, its end was lost */
 	enum phase failed_phase;	 /* PHASE_NONE */
 	char reason[ATTEMPT_REASON_MAX]; /* "" none */
 	uint64_t start_ns, end_ns;

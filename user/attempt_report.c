@@ -114,6 +114,20 @@ static uint64_t next_step(const struct draft *d, const char *name, uint64_t afte
 	return any;
 }
 
+/* Was a connection under way all the time? Then nobody waited for the answer: the next target's, fetched ahead. */
+static bool address_ahead(const struct draft *d, uint64_t start, uint64_t end, bool used)
+{
+	const struct leg *l;
+
+	TAILQ_FOREACH (l, &d->a->legs, by_attempt) {
+		uint64_t over = leg_over(l);
+
+		if (leg_tcp_start(l) <= start && (!over || over > start) && (!used || !over || over >= end))
+			return true;
+	}
+	return false;
+}
+
 /* One entry per name: A and AAAA run side by side, and search suffixes of one name have names of their own. */
 static void intervals_address(struct draft *d)
 {
@@ -144,7 +158,10 @@ static void intervals_address(struct draft *d)
 					end = other->end_ns;
 			}
 		}
-		interval_add(d, PHASE_ADDRESS, -1, start, answered ? end : gate);
+		if (!answered)
+			end = gate;
+		if (!address_ahead(d, start, end, step))
+			interval_add(d, PHASE_ADDRESS, -1, start, end);
 	}
 }
 
@@ -409,18 +426,13 @@ static void slowest_fill(const struct draft *d, struct report_attempt *r)
 static unsigned int missing_collect(const struct draft *d)
 {
 	unsigned int missing = d->a->missing;
-	const struct lookup *lo;
 	const struct leg *le;
 
-	TAILQ_FOREACH (lo, &d->a->lookups, by_attempt)
-		if (lo->lost)
-			missing |= MISSING_LOST_EVENTS;
-	TAILQ_FOREACH (le, &d->a->legs, by_attempt) {
-		if (le->lost)
-			missing |= MISSING_LOST_EVENTS;
+	if (attempt_lossy(d->a))
+		missing |= MISSING_LOST_EVENTS;
+	TAILQ_FOREACH (le, &d->a->legs, by_attempt)
 		if (leg_handshake(le)->truncated)
 			missing |= MISSING_TRUNCATED;
-	}
 	if (d->ctx->interrupted_ns)
 		missing |= MISSING_INTERRUPTED;
 	return missing;
@@ -456,6 +468,14 @@ static void parts_fill(struct draft *d, struct report_attempt *r)
 	}
 }
 
+/* Could it still have become anything? */
+static bool attempt_open_ended(const struct draft *d)
+{
+	if (d->winner && leg_tls_complete(d->winner) && !leg_failed(d->winner))
+		return true;
+	return attempt_asks(d->a) || attempt_connects(d->a) || !attempt_hurt(d->a);
+}
+
 int attempt_report(const struct attempt *a, const struct attempt_context *ctx, const struct report_handler *handler,
 		   struct attempt_verdict *ret_verdict)
 {
@@ -471,14 +491,16 @@ int attempt_report(const struct attempt *a, const struct attempt_context *ctx, c
 	r.server = attempt_server(a, ctx, d->server);
 	names_read(d, r.domain, r.server);
 	attempt_judge(a, &d->names, &d->verdict);
-	if (ctx->interrupted_ns) {
+	/* Where nothing was outstanding any more the verdict stands: only a retry could have been part of it. */
+	if (ctx->interrupted_ns && attempt_open_ended(d)) {
 		d->verdict.outcome = OUTCOME_NONE;
 		d->verdict.failed_phase = PHASE_NONE;
 		d->verdict.reason[0] = '\0';
 		if (!d->winner || !leg_tls_complete(d->winner))
 			d->verdict.end_ns = ctx->interrupted_ns;
 	}
-	d->until_ns = ctx->interrupted_ns ? ctx->interrupted_ns : d->verdict.end_ns;
+	d->until_ns =
+		d->verdict.outcome == OUTCOME_NONE && ctx->interrupted_ns ? ctx->interrupted_ns : d->verdict.end_ns;
 	findings_collect(a, &d->names, &d->verdict, &d->findings);
 
 	r.pid = (uint32_t)a->process->key;

@@ -109,9 +109,13 @@ static void on_lost(struct correlator *c, const struct cbt_ev_lost *ev)
 	}
 	if (!more)
 		return;
-	/* A lost event can be anybody's: whoever is in flight may lack it. */
-	TAILQ_FOREACH (a, &c->attempts, by_time)
+	/* A lost event can be anybody's: whoever is in flight may lack it, and whoever begins within that time. */
+	if (ev->until > c->lossy_until)
+		c->lossy_until = ev->until;
+	TAILQ_FOREACH (a, &c->attempts, by_time) {
 		a->missing |= MISSING_LOST_EVENTS;
+		attempt_touch(c, a);
+	}
 	if (c->handler.lost)
 		c->handler.lost(&c->lost, c->handler.arg);
 }
@@ -170,6 +174,7 @@ void correlate_finish(struct correlator *c, uint64_t now)
 void correlate_event(struct correlator *c, const struct cbt_hdr *ev)
 {
 	correlate_tick(c, ev->ts);
+	c->event_ns = ev->ts;
 	switch (ev->type) {
 	case CBT_EV_DNS:
 		correlate_dns(c, (const struct cbt_ev_dns *)ev);

@@ -15,6 +15,8 @@ struct attempt *attempt_open(struct correlator *c, struct process *p, uint32_t t
 		return NULL;
 	}
 	a->id = ++c->last_attempt_id;
+	if (c->event_ns <= c->lossy_until)
+		a->missing |= MISSING_LOST_EVENTS;
 	p->refs++;
 	TAILQ_INSERT_TAIL(&p->attempts, a, by_process);
 	TAILQ_INSERT_TAIL(&c->attempts, a, by_time);

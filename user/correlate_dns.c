@@ -93,6 +93,8 @@ void attempt_take_lookup(struct correlator *c, struct attempt *a, struct lookup 
 		process_put(c, p);
 		return;
 	}
+	if (l->first_ns <= c->lossy_until)
+		a->missing |= MISSING_LOST_EVENTS;
 	lookup_claim(c, l);
 	lookup_event(c, l);
 }
@@ -166,46 +168,59 @@ static bool attempt_srv_failed(const struct attempt *a)
 	return TAILQ_EMPTY(&a->legs);
 }
 
-/* The attempt that a matching SRV question belongs to: one that goes on (search list), or a new one. */
-static struct attempt *attempt_for_srv(struct correlator *c, struct process *p, uint32_t tid, const char *qname,
+/* Does the SRV question for @domain go on with @a's search list? The stub resolver asks it in the same breath. */
+static bool attempt_searches(const struct attempt *a, const struct lookup *l, const char *domain)
+{
+	return a->tid == l->tid && domains_related(a->domain, domain) && attempt_srv_failed(a) &&
+	       l->first_ns < attempt_activity(a) + ATTEMPT_PAUSE_NS;
+}
+
+/*
+ * The process asks for @a's domain (again): does it start over? Not while something of @a is outstanding: then another
+ * thread, or an event loop, runs a second attempt beside it. Nor if nothing has gone wrong and no time has passed: then
+ * @a is only between two steps.
+ */
+static bool attempt_restarts(const struct attempt *a, const struct lookup *l)
+{
+	bool pause = l->first_ns >= attempt_activity(a) + ATTEMPT_PAUSE_NS;
+
+	if (attempt_asks(a) || attempt_connects(a))
+		return false;
+	return pause || (a->tid == l->tid && attempt_hurt(a));
+}
+
+/* The attempt that the matching SRV question @l belongs to: one that goes on (search list), or a new one. */
+static struct attempt *attempt_for_srv(struct correlator *c, struct process *p, const struct lookup *l,
 				       const char *domain)
 {
 	struct attempt *a, *next, *opened;
 
 	for (a = TAILQ_FIRST(&p->attempts); a; a = next) {
-		const struct lookup *same = attempt_find_lookup(a, qname, DNS_TYPE_SRV);
+		bool asked = attempt_find_lookup(a, l->name, DNS_TYPE_SRV);
 
 		next = TAILQ_NEXT(a, by_process);
-		if (!a->domain || !domains_related(a->domain, domain))
+		if (!a->domain)
 			continue;
-		if (!same && !TAILQ_EMPTY(&a->legs) && a->tid == tid && strcmp(a->domain, domain) == 0) {
-			/* It went on with names that it knew; now it asks again. */
-			attempt_end(c, a, 0);
-			continue;
-		}
-		if (!same) {
-			if (!attempt_srv_failed(a))
-				continue;
-			if (strlen(domain) < strlen(a->domain)) {
-				char *shorter = strdup(domain);
+		if (!asked && attempt_searches(a, l, domain)) {
+			char *shorter = strlen(domain) < strlen(a->domain) ? strdup(domain) : NULL;
 
-				if (shorter) {
-					free(a->domain);
-					a->domain = shorter;
-				}
+			if (shorter) {
+				free(a->domain);
+				a->domain = shorter;
 			}
 			return a;
 		}
-		/* Asked and answered, and asked anew: the process starts over. While it is pending, another thread runs
-		 * its own attempt. */
-		if (same->state != LOOKUP_PENDING)
+		/* Not asked: it went on with names that it knew from before. */
+		if (!asked && (strcmp(a->domain, domain) != 0 || TAILQ_EMPTY(&a->legs)))
+			continue;
+		if (attempt_restarts(a, l))
 			attempt_end(c, a, 0);
 	}
-	opened = attempt_open(c, p, tid, CONFIG_SRV, domain);
+	opened = attempt_open(c, p, l->tid, CONFIG_SRV, domain);
 	if (!opened)
 		return NULL;
 	for (size_t i = 0; i < p->n_past; i++)
-		if (p->past[i].domain && strcmp(p->past[i].domain, domain) == 0) {
+		if (p->past[i].domain && domains_related(p->past[i].domain, domain)) {
 			attempt_chain(opened, &p->past[i]);
 			break;
 		}
@@ -283,7 +298,7 @@ static void query_new(struct correlator *c, struct process *p, uint32_t tid, con
 	lookup_query(l, wire, resolver, tcp, ts);
 	domain = m->qtype == DNS_TYPE_SRV ? dns_component_domain(l->name) : NULL;
 	if (domain) {
-		a = attempt_for_srv(c, p, tid, l->name, domain);
+		a = attempt_for_srv(c, p, l, domain);
 	} else if (lookup_is_address(l)) {
 		a = attempt_for_name(c, p, tid, l->name, l->type);
 		if (!a && c->server && dns_name_equal(c->server, l->name) && TAILQ_EMPTY(&p->attempts))

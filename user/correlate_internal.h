@@ -51,7 +51,9 @@ struct correlator {
 	size_t n_ports;
 	uint64_t idle_ns;
 
-	uint64_t now; /* greatest time seen */
+	uint64_t now;	      /* greatest time seen */
+	uint64_t event_ns;    /* of the event at hand */
+	uint64_t lossy_until; /* events of before then may lack */
 	uint64_t next_due;
 	int64_t realtime_offset;
 	char host[CBT_NAME_LEN];
@@ -114,7 +116,7 @@ void correlate_release(struct correlator *c, const struct cbt_ev_release *ev);
 
 /* correlate_attempt.c */
 
-/* NULL if there is no room. */
+/* Opens with the event at hand. NULL if there is no room. */
 struct attempt *attempt_open(struct correlator *c, struct process *p, uint32_t tid, enum config config,
 			     const char *domain);
 /* Judge, report, remember, take apart. @interrupted_ns: when the source ended with it in flight, else 0. */

@@ -34,27 +34,38 @@ static void loose_take_name(struct correlator *c, struct attempt *a, struct proc
 	free(copy);
 }
 
-/* An attempt in flight takes the connect if its answers named address and port; the same thread's first, then one that
- * has no leg yet. */
-static struct attempt *attempt_for_connect(const struct correlator *c, struct process *p, uint32_t tid,
-					   const struct cbt_endpoint *remote, bool *ret_tried)
+/* May the process be starting over, which ends @a? Not while a connection of it lives: then another thread, or an event
+ * loop, runs a second attempt beside it. Another thread takes over only after a pause; sooner it is on its own. */
+static bool attempt_may_restart(const struct attempt *a, uint32_t tid, uint64_t now)
 {
+	return !attempt_connects(a) && (a->tid == tid || now >= attempt_activity(a) + ATTEMPT_PAUSE_NS);
+}
+
+/* An attempt in flight takes the connect if its answers named address and port; the same thread's first, then one that
+ * has no leg yet. One that tried the address already is only what the process may be starting over from. */
+static struct attempt *attempt_for_connect(const struct correlator *c, struct process *p,
+					   const struct cbt_ev_connect *ev, const struct leg **ret_tried)
+{
+	const struct cbt_endpoint *remote = &ev->remote;
 	struct attempt *a, *best = NULL;
 	int best_score = -1;
 
-	*ret_tried = false;
+	*ret_tried = NULL;
 	TAILQ_FOREACH (a, &p->attempts, by_process) {
-		const struct leg *winner = attempt_winner(a);
+		const struct leg *winner = attempt_winner(a), *tried = attempt_leg_to(a, remote);
 		const struct lookup *l = attempt_addr_lookup(a, remote->addr);
-		bool tried = attempt_tried(a, remote);
 		bool port = attempt_srv_port(a, remote->port) || correlator_traces(c, remote->port);
-		int score = (a->tid == tid ? 2 : 0) + (TAILQ_EMPTY(&a->legs) ? 1 : 0) + (tried ? 0 : 4);
+		int score = (a->tid == ev->h.tid ? 2 : 0) + (TAILQ_EMPTY(&a->legs) ? 1 : 0);
 
 		if (!tried && !(l && port))
 			continue;
 		/* One that is connected wants no further leg; the next connect is another attempt. */
 		if (winner && leg_tls_complete(winner) && !leg_failed(winner) && !tried)
 			continue;
+		if (!tried)
+			score += 8;
+		else if (attempt_may_restart(a, ev->h.tid, ev->h.ts))
+			score += 4;
 		if (score > best_score) {
 			best_score = score;
 			best = a;
@@ -100,16 +111,31 @@ static struct attempt *attempt_inherit(struct correlator *c, struct process *p, 
 	return a;
 }
 
+/* A second one beside @a, which goes on: the same names, no retry. */
+static struct attempt *attempt_beside(struct correlator *c, const struct attempt *a, uint32_t tid,
+				      const struct leg *tried)
+{
+	const char *server = tried->target ? tried->target : a->server;
+	struct attempt *b = attempt_open(c, a->process, tid, a->config, a->domain);
+
+	if (b && server)
+		b->server = strdup(server);
+	return b;
+}
+
 /* Whose is this connect? Opens an attempt where it begins one. NULL: nobody's. */
 static struct attempt *connect_assign(struct correlator *c, struct process *p, const struct cbt_ev_connect *ev)
 {
 	const struct cbt_endpoint *remote = &ev->remote;
-	bool traced = correlator_traces(c, remote->port), tried;
-	struct attempt *a = attempt_for_connect(c, p, ev->h.tid, remote, &tried);
+	bool traced = correlator_traces(c, remote->port);
+	const struct leg *tried;
+	struct attempt *a = attempt_for_connect(c, p, ev, &tried);
 	struct lookup *l = loose_with_addr(p, ev->h.tid, remote->addr);
 	const struct past *past;
 
-	if (a && tried) {
+	if (tried && !attempt_may_restart(a, ev->h.tid, ev->h.ts)) {
+		a = attempt_beside(c, a, ev->h.tid, tried);
+	} else if (tried) {
 		/* The same address once more: the process starts over. */
 		attempt_end(c, a, 0);
 		past = past_for_connect(p, remote);

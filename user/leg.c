@@ -240,6 +240,24 @@ const char *leg_tcp_result(const struct leg *l, uint64_t exit_ns)
 	return exit_ns && exit_ns <= leg_end(l) ? "process_exit" : "gave_up";
 }
 
+uint64_t leg_over(const struct leg *l)
+{
+	return l->established ? leg_tls_end(l) : leg_tcp_end(l);
+}
+
+static uint64_t latest(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+uint64_t leg_activity(const struct leg *l)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+	uint64_t wire = latest(latest(l->last_syn_ns, l->synack_ns), latest(h->last_client_ns, h->last_server_ns));
+
+	return latest(latest(l->connect_ns, wire), leg_end(l));
+}
+
 uint64_t leg_tls_end(const struct leg *l)
 {
 	const struct tls_handshake *h = leg_handshake(l);

@@ -81,5 +81,9 @@ const char *leg_tcp_result(const struct leg *l, uint64_t exit_ns);
 uint64_t leg_tls_end(const struct leg *l);
 /* When the connection ended, by whichever sign came first; 0 while up. */
 uint64_t leg_end(const struct leg *l);
+/* When nothing more was to be expected of it: the end of the phase that it failed in, or of its handshake; 0 before. */
+uint64_t leg_over(const struct leg *l);
+/* Latest sign of life that was seen. */
+uint64_t leg_activity(const struct leg *l);
 
 #endif

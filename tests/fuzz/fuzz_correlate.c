@@ -105,7 +105,7 @@ static void step(struct script *s, struct input *in)
 		script_proc(s, take(in, 2), "/system.slice/x.service");
 		break;
 	case 11:
-		script_lost(s, take(in, CBT_LOST_STAGES), take(in, 3));
+		script_lost(s, take(in, CBT_LOST_STAGES), take(in, 3), take(in, 200) * MS);
 		break;
 	case 12:
 		script_client_hello(s, cookie, "example.com");

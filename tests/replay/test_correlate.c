@@ -738,11 +738,208 @@ static void test_lost(void **state)
 
 	(void)state;
 	good_attempt(s, 3);
-	script_lost(s, CBT_LOST_RING, 5);
+	script_lost(s, CBT_LOST_RING, 5, 0);
 	script_wait(s, 1100 * MS);
 	script_tick(s);
 	assert_json(script_report(s, "attempt", 0), "complete", "false");
 	assert_non_null(strstr(json_at(script_report(s, "attempt", 0), "missing"), "\"lost_events\""));
+	script_free(s);
+}
+
+/* What was lost belongs to a time, not to the moment when it was noticed: an attempt that began in it may lack events.
+ */
+static void test_lost_before(void **state)
+{
+	struct script *s = script_new(NULL);
+
+	(void)state;
+	script_lost(s, CBT_LOST_RING, 5, 10 * MS);
+	script_wait(s, 9 * MS);
+	good_attempt(s, 3);
+	script_wait(s, 1100 * MS);
+	script_tick(s);
+	assert_json(script_report(s, "attempt", 0), "complete", "false");
+	script_release(s, 3);
+	good_attempt(s, 4);
+	script_wait(s, 1100 * MS);
+	script_tick(s);
+	assert_json(script_report(s, "attempt", 1), "complete", "true");
+	script_free(s);
+}
+
+/* The end of a connect may be among what was lost: it must not be waited for forever, nor be called a failure. */
+static void test_lost_end(void **state)
+{
+	struct script *s = script_new(NULL);
+	const char *json;
+
+	(void)state;
+	script_connect(s, 3, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_syn(s, 3);
+	script_wait(s, MS);
+	script_syn_ack(s, 3);
+	script_lost(s, CBT_LOST_RING, 1, MS);
+	script_wait(s, 129000 * MS);
+	script_tick(s);
+	assert_int_equal(script_in_flight(s), 1);
+	script_wait(s, 2000 * MS);
+	script_tick(s);
+	json = script_report(s, "attempt", 0);
+	assert_non_null(json);
+	assert_json(json, "outcome", "null");
+	assert_json(json, "reason", "null");
+	assert_json(json, "missing.0", "lost_events");
+	assert_json(json, "total_ns", "1000000");
+	assert_int_equal(script_in_flight(s), 0);
+	script_free(s);
+}
+
+/* Two threads of one process, each with its own attempt for the same domain: neither ends the other. */
+static void test_threads_same_domain(void **state)
+{
+	struct script *s = script_new(NULL);
+
+	(void)state;
+	script_process(s, 100, 101, "callbridge");
+	srv_lookup(s, 1, 11, "example.com", "SRV 10 5 5223 xmpp1.example.com");
+	a_lookup(s, 2, 12, "xmpp1.example.com", "10.9.0.10");
+	script_process(s, 100, 102, "callbridge");
+	srv_lookup(s, 5, 21, "example.com", "SRV 10 5 5223 xmpp1.example.com");
+	script_process(s, 100, 101, "callbridge");
+	script_connect(s, 3, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_syn(s, 3);
+	script_process(s, 100, 102, "callbridge");
+	a_lookup(s, 6, 22, "xmpp1.example.com", "10.9.0.10");
+	script_connect(s, 7, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_process(s, 100, 103, "callbridge");
+	srv_lookup(s, 8, 31, "example.com", "SRV 10 5 5223 xmpp1.example.com");
+	a_lookup(s, 9, 32, "xmpp1.example.com", "10.9.0.10");
+	script_process(s, 100, 102, "callbridge");
+	script_handshake(s, 7, "example.com", MS);
+	script_process(s, 100, 101, "callbridge");
+	script_wait(s, MS);
+	script_syn_ack(s, 3);
+	script_state(s, 3, CBT_TCP_ESTABLISHED, CBT_TCP_CLOSE, 111);
+	script_process(s, 100, 103, "callbridge");
+	script_connect(s, 10, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_handshake(s, 10, "example.com", MS);
+	script_wait(s, IDLE);
+	script_tick(s);
+	assert_int_equal(script_reports(s, "attempt"), 3);
+	for (size_t i = 0; i < 3; i++) {
+		const char *json = script_report(s, "attempt", i);
+
+		assert_json(json, "domain", "example.com");
+		assert_json(json, "retry_of", "null");
+		assert_string_equal(json_at(json, "outcome"),
+				    strcmp(json_at(json, "id"), "1") == 0 ? "failed" : "connected");
+		assert_int_equal(json_at(json, "legs.1.address")[0], '\0');
+		assert_json(json, "lookups.1.name", "xmpp1.example.com");
+	}
+	script_free(s);
+}
+
+/* A literal address, two connections to it at once (an event loop, or two threads). */
+static void test_literal_twice(void **state)
+{
+	struct script *s = script_new(NULL);
+
+	(void)state;
+	script_connect(s, 3, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_syn(s, 3);
+	script_connect(s, 4, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_handshake(s, 4, "example.com", MS);
+	script_syn_ack(s, 3);
+	script_client_hello(s, 3, "example.com");
+	script_wait(s, MS);
+	script_server_hello(s, 3, 0x0304);
+	script_wait(s, MS);
+	script_client_finished(s, 3, 0x0304);
+	script_wait(s, 1100 * MS);
+	script_tick(s);
+	assert_int_equal(script_reports(s, "attempt"), 2);
+	for (size_t i = 0; i < 2; i++) {
+		assert_json(script_report(s, "attempt", i), "outcome", "connected");
+		assert_json(script_report(s, "attempt", i), "retry_of", "null");
+	}
+	script_free(s);
+}
+
+/* The next target's name, fetched ahead while a connection is under way, is neither a phase nor why it ended. */
+static void test_address_ahead(void **state)
+{
+	struct script *s = script_new(NULL);
+	const char *json;
+
+	(void)state;
+	srv_lookup(s, 1, 11, "example.com", "SRV 10 5 5223 xmpp1.example.com;SRV 20 5 5223 xmpp2.example.com");
+	a_lookup(s, 2, 12, "xmpp1.example.com", "10.9.0.10");
+	script_connect(s, 3, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_syn(s, 3);
+	script_wait(s, 5 * MS);
+	a_lookup(s, 4, 13, "xmpp2.example.com", "10.9.0.20");
+	script_wait(s, 5 * MS);
+	script_syn_ack(s, 3);
+	script_client_hello(s, 3, "example.com");
+	script_query(s, 4, 14, "AAAA", "xmpp2.example.com", RESOLVER);
+	script_wait(s, MS);
+	script_alert(s, 3, CBT_IN, 2, 112);
+	script_state(s, 3, CBT_TCP_ESTABLISHED, CBT_TCP_CLOSE_WAIT, 0);
+	script_wait(s, MS);
+	script_release(s, 3);
+	script_wait(s, 2 * IDLE);
+	script_tick(s);
+	json = script_report(s, "attempt", 0);
+	assert_json(json, "failed_phase", "tls");
+	assert_json(json, "reason", "alert_received:unrecognized_name");
+	assert_string_equal(phases(json), "srv address tcp tls");
+	assert_json(json, "total_ns", "18000000"); /* 3 + 2 + 5 + 2 + 5 + 1 */
+	script_free(s);
+}
+
+/* A verdict that nothing could change any more stands when cbtrace ends. */
+static void test_interrupted_failed(void **state)
+{
+	struct script *s = script_new(NULL);
+	const char *json;
+
+	(void)state;
+	script_connect(s, 3, "10.9.0.10", 5223, CBT_WHY_PORT);
+	script_syn(s, 3);
+	script_wait(s, MS);
+	script_state(s, 3, CBT_TCP_SYN_SENT, CBT_TCP_CLOSE, 111);
+	script_release(s, 3);
+	script_wait(s, 500 * MS);
+	script_finish(s);
+	json = script_report(s, "attempt", 0);
+	assert_json(json, "outcome", "failed");
+	assert_json(json, "reason", "refused");
+	assert_json(json, "complete", "false");
+	assert_json(json, "missing.0", "interrupted");
+	assert_json(json, "total_ns", "1000000");
+	script_free(s);
+}
+
+/* A domain that only begins like the failed one's, asked later or by another thread, is another domain. */
+static void test_domains_unrelated(void **state)
+{
+	struct script *s = script_new(NULL);
+
+	(void)state;
+	script_query(s, 1, 11, "SRV", SRV_NAME, RESOLVER);
+	script_answer(s, 1, 11, "SRV", SRV_NAME, 3, "", RESOLVER);
+	script_wait(s, 2000 * MS);
+	script_query(s, 1, 12, "SRV", SRV_NAME ".au", RESOLVER);
+	script_answer(s, 1, 12, "SRV", SRV_NAME ".au", 3, "", RESOLVER);
+	script_process(s, 100, 101, "callbridge");
+	script_query(s, 2, 13, "SRV", SRV_NAME ".au.corp", RESOLVER);
+	script_answer(s, 2, 13, "SRV", SRV_NAME ".au.corp", 3, "", RESOLVER);
+	script_wait(s, IDLE);
+	script_tick(s);
+	assert_int_equal(script_reports(s, "attempt"), 3);
+	assert_json(script_report(s, "attempt", 0), "domain", "example.com");
+	assert_json(script_report(s, "attempt", 1), "domain", "example.com.au");
+	assert_json(script_report(s, "attempt", 2), "domain", "example.com.au.corp");
 	script_free(s);
 }
 
@@ -820,6 +1017,13 @@ int main(void)
 		cmocka_unit_test(test_retry),
 		cmocka_unit_test(test_process_exit),
 		cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_interrupted_failed),
+		cmocka_unit_test(test_lost_before),
+		cmocka_unit_test(test_lost_end),
+		cmocka_unit_test(test_threads_same_domain),
+		cmocka_unit_test(test_literal_twice),
+		cmocka_unit_test(test_address_ahead),
+		cmocka_unit_test(test_domains_unrelated),
 		cmocka_unit_test(test_not_tls),
 		cmocka_unit_test(test_alert),
 		cmocka_unit_test(test_tls12),

@@ -55,6 +55,18 @@ static void tap_done(uint64_t cookie, void *arg)
 		s->taps[s->n_taps++] = cookie;
 }
 
+/* Of what failed in TLS, the connection lies inside the attempt. */
+static bool established_within(const struct report_attempt *a)
+{
+	for (size_t i = 0; i < a->n_legs; i++) {
+		const struct report_leg *l = &a->legs[i];
+
+		if (strcmp(l->result, "connected") == 0 && l->start_ns + l->tcp_ns <= a->total_ns)
+			return true;
+	}
+	return false;
+}
+
 /* What holds of every attempt, whatever happened: the timeline is contiguous, in order, and sums to the total. */
 static void attempt_check(const struct report_attempt *a)
 {
@@ -66,6 +78,7 @@ static void attempt_check(const struct report_attempt *a)
 		reached = a->timeline[i].end_ns;
 	}
 	assert(reached == a->total_ns && a->total_ns >= 0);
+	assert(a->failed_phase != PHASE_TLS || established_within(a));
 	assert((a->failed_phase != PHASE_NONE) == (a->reason != NULL));
 	assert(a->retry_of < a->id);
 }
@@ -448,9 +461,9 @@ void script_proc(struct script *s, uint32_t flags, const char *cgroup)
 	emit(s, &e, sizeof(e.ev) + e.ev.path_len, CBT_EV_PROC, 0);
 }
 
-void script_lost(struct script *s, unsigned int stage, uint64_t count)
+void script_lost(struct script *s, unsigned int stage, uint64_t count, uint64_t ns)
 {
-	struct cbt_ev_lost e = {0};
+	struct cbt_ev_lost e = {.until = s->now + ns};
 
 	s->lost[stage] += count;
 	memcpy(e.count, s->lost, sizeof(e.count));

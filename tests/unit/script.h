@@ -48,7 +48,8 @@ void script_release(struct script *s, uint64_t cookie);
 void script_exit(struct script *s, uint32_t tgid);
 void script_exec(struct script *s, const char *comm);
 void script_proc(struct script *s, uint32_t flags, const char *cgroup);
-void script_lost(struct script *s, unsigned int stage, uint64_t count);
+/* Told now: between now and @ns later @count events are lost. */
+void script_lost(struct script *s, unsigned int stage, uint64_t count, uint64_t ns);
 
 /* TLS messages, each as one segment. Version 0x0303 or 0x0304. */
 void script_client_hello(struct script *s, uint64_t cookie, const char *sni);
