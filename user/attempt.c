@@ -482,7 +482,8 @@ static void judge_lookup(const struct attempt *a, const struct lookup *last, uin
 		fail(v, phase, failure, l->end_ns);
 	} else {
 		/* The answer was good and the client did nothing with it. */
-		fail(v, phase == PHASE_SRV ? PHASE_ADDRESS : PHASE_TCP, "gave_up", end);
+		fail(v, phase == PHASE_SRV ? PHASE_ADDRESS : PHASE_TCP, exit_ns ? "process_exit" : "gave_up",
+		     later(exit_ns, end));
 	}
 }
 

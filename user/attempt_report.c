@@ -207,6 +207,14 @@ static int64_t offset(uint64_t ts, uint64_t start)
 	return (int64_t)(ts - start);
 }
 
+/* A process that went with its question pending did not wait for a time-out. */
+static const char *lookup_fate(const struct lookup *l)
+{
+	uint64_t exit_ns = l->process ? l->process->exit_ns : 0;
+
+	return l->state == LOOKUP_GIVEN_UP && exit_ns && l->end_ns >= exit_ns ? "process_exit" : lookup_failure(l);
+}
+
 void attempt_fill_lookup(const struct lookup *l, uint64_t attempt_id, uint64_t start_ns, struct report_lookup *r,
 			 struct report_upstream upstream[static LOOKUP_UPSTREAM_MAX])
 {
@@ -226,7 +234,7 @@ void attempt_fill_lookup(const struct lookup *l, uint64_t attempt_id, uint64_t s
 		.name = l->name,
 		.type = l->type,
 		.rcode = l->rcode,
-		.failure = lookup_failure(l),
+		.failure = lookup_fate(l),
 		.tcp = l->tcp,
 		.resolver = l->resolver,
 		.queries = l->queries,

