@@ -44,11 +44,14 @@ enum cbt_event_type {
 	CBT_EV_PROC = 10, /* what is known of a process: cgroup path, forwarder or not */
 	CBT_EV_LOST = 11, /* loss counters went up */
 	CBT_EV_END = 12,  /* the observer stopped here */
-	/*
-	 * 16..31 belong to the library probes: handshake result, certificate DER, registration element, stanza.
-	 * None is emitted yet; a reader of this version skips them.
-	 */
+	/* 16..31 belong to the library probes; a reader skips those that it does not know. */
 	CBT_EV_LIBRARY_FIRST = 16,
+	CBT_EV_LIB_HELLO = 16,	 /* a TLS connection of a library wrote its ClientHello */
+	CBT_EV_LIB_CERT = 17,	 /* (part of) one certificate that the peer sent */
+	CBT_EV_LIB_ERROR = 18,	 /* the library gave up a handshake or a connection */
+	CBT_EV_LIB_ELEMENT = 19, /* one XMPP element in plaintext, or what stands for it */
+	CBT_EV_LIB_CLOSE = 20,	 /* SSL_shutdown or SSL_free */
+	CBT_EV_LIB_PROC = 21,	 /* learnt by the live side: can this process be looked into? */
 	CBT_EV_LIBRARY_LAST = 31,
 };
 
@@ -246,6 +249,116 @@ struct cbt_ev_end {
 	struct cbt_hdr h;
 };
 
+/*
+ * Library events. The socket is not known to a TLS library that writes to memory, so cookie is 0; @conn names the TLS
+ * connection within its process (h.tgid): unique for as long as the process lives, never an address. What ties it to a
+ * socket is the ClientHello's random, which the wire shows too. h.tid: the calling thread.
+ */
+struct cbt_ev_lib_hello {
+	struct cbt_hdr h; /* ts: when the library handed the record to its BIO, before it is on the wire */
+	__u64 conn;
+	__u8 random[32]; /* RFC 8446 section 4.1.2 */
+};
+
+/* DER of a certificate as the peer sent it, in parts of at most CBT_DATA_MAX. */
+struct cbt_ev_lib_cert {
+	struct cbt_hdr h;
+	__u64 conn;
+	__u32 der_len;	/* of the whole certificate */
+	__u32 off;	/* where data[] begins in it */
+	__u16 index;	/* 0: the leaf */
+	__u16 data_len; /* bytes that follow */
+	__u8 pad[4];	/* 0 */
+	__u8 data[];
+};
+
+#define CBT_VERIFY_UNKNOWN (-1)
+
+struct cbt_ev_lib_error {
+	struct cbt_hdr h;
+	__u64 conn;
+	__s32 reason;	     /* OpenSSL's SSL_R_*: 1000 + n is alert n received, 134 certificate verify failed */
+	__s32 verify_result; /* X509_V_*, what the client's verification said; CBT_VERIFY_UNKNOWN */
+};
+
+enum cbt_element_kind {
+	CBT_ELEMENT_STREAM_OPEN = 1,  /* the start tag of the stream; data[] is its `to` (out) or `from` (in) */
+	CBT_ELEMENT_STREAM_CLOSE = 2, /* its end tag */
+	CBT_ELEMENT_CHILD = 3,	      /* a whole child of the stream: stanza, handshake, error, … */
+	CBT_ELEMENT_SPACE = 4,	      /* a call that carried nothing but white space between elements: a keep-alive */
+	CBT_ELEMENT_NOT_XML = 5,      /* the first bytes are no XML: nothing more is told of this direction */
+	CBT_ELEMENT_GAP = 6,	      /* bytes were not looked at (a call too long, memory unreadable) */
+};
+
+/* cbt_ev_lib_element.flags */
+#define CBT_ELEMENT_CUT	    0x01 /* a name or value was longer than its place */
+#define CBT_ELEMENT_UNENDED 0x02 /* told at a gap, before its end was seen */
+
+enum cbt_stanza_type {			  /* the `type` attribute of a stanza */
+		       CBT_TYPE_NONE = 0, /* absent */
+		       CBT_TYPE_GET = 1,
+		       CBT_TYPE_SET = 2,
+		       CBT_TYPE_RESULT = 3,
+		       CBT_TYPE_ERROR = 4,
+		       CBT_TYPE_OTHER = 5,
+};
+
+#define CBT_ELEMENT_NAME_LEN 32	 /* of a local name, with its NUL */
+#define CBT_ELEMENT_DATA_MAX 256 /* of the stream's `to` or `from` */
+
+/*
+ * What of the plaintext leaves the kernel, and nothing else: names, sizes, kinds, the component's name and a hash of a
+ * stanza's id. Never character data, never the stream's id.
+ */
+struct cbt_ev_lib_element {
+	struct cbt_hdr h; /* ts: out: when the call that carried its last byte began; in: when it returned */
+	__u64 conn;
+	__u64 start_ns; /* the same of the call that carried its first byte */
+	__u64 bytes;	/* plaintext of this direction up to the element's end, since the connection began */
+	__u64 id_hash;	/* 64-bit FNV-1a of the stanza's id; 0 none */
+	__u32 size;	/* bytes of the element, `<` to `>` */
+	__u8 dir;	/* enum cbt_dir */
+	__u8 kind;	/* enum cbt_element_kind */
+	__u8 flags;	/* CBT_ELEMENT_* */
+	__u8 type;	/* enum cbt_stanza_type */
+	char name[CBT_ELEMENT_NAME_LEN];  /* local name, NUL padded */
+	char child[CBT_ELEMENT_NAME_LEN]; /* local name of its first child element, NUL padded; "" none */
+	__s32 verify_result;		  /* as in cbt_ev_lib_error; told with a STREAM_OPEN */
+	__u16 data_len;			  /* bytes that follow */
+	__u8 pad[2];			  /* 0 */
+	char data[];			  /* not NUL terminated */
+};
+
+enum cbt_close_how {
+	CBT_CLOSE_SHUTDOWN = 1, /* the client called SSL_shutdown: its close_notify goes out */
+	CBT_CLOSE_FREE = 2,	/* SSL_free: nothing more will be told of @conn */
+	CBT_CLOSE_RECEIVED = 3, /* a read found that the peer had sent close_notify */
+};
+
+struct cbt_ev_lib_close {
+	struct cbt_hdr h;
+	__u64 conn;
+	__u64 bytes[2]; /* plaintext so far, index enum cbt_dir */
+	__u8 how;	/* enum cbt_close_how */
+	__u8 pad[7];	/* 0 */
+};
+
+enum cbt_library_state {
+	CBT_LIBRARY_ARMED = 1,	    /* probes are in place */
+	CBT_LIBRARY_NONE = 2,	    /* no OpenSSL in it */
+	CBT_LIBRARY_UNREADABLE = 3, /* file or symbols could not be read */
+	CBT_LIBRARY_GONE = 4,	    /* the process, or the library's file, went meanwhile */
+	CBT_LIBRARY_REFUSED = 5,    /* the kernel would not place the probes */
+	CBT_LIBRARY_FULL = 6,	    /* too many processes armed */
+	CBT_LIBRARY_STATES = 7,
+};
+
+struct cbt_ev_lib_proc {
+	struct cbt_hdr h;
+	__u8 state;  /* enum cbt_library_state */
+	__u8 pad[7]; /* 0 */
+};
+
 /* No struct may hide padding: it would carry memory of the kernel, and a recording would differ from run to run. */
 #define CBT_ASSERT_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type " changed size")
 CBT_ASSERT_SIZE(cbt_hdr, 32);
@@ -263,5 +376,11 @@ CBT_ASSERT_SIZE(cbt_ev_clock, 32 + 8);
 CBT_ASSERT_SIZE(cbt_ev_proc, 32 + 8);
 CBT_ASSERT_SIZE(cbt_ev_lost, 32 + 8 + 8 * 8);
 CBT_ASSERT_SIZE(cbt_ev_end, 32);
+CBT_ASSERT_SIZE(cbt_ev_lib_hello, 32 + 8 + 32);
+CBT_ASSERT_SIZE(cbt_ev_lib_cert, 32 + 24);
+CBT_ASSERT_SIZE(cbt_ev_lib_error, 32 + 16);
+CBT_ASSERT_SIZE(cbt_ev_lib_element, 32 + 4 * 8 + 8 + 2 * 32 + 8);
+CBT_ASSERT_SIZE(cbt_ev_lib_close, 32 + 8 + 2 * 8 + 8);
+CBT_ASSERT_SIZE(cbt_ev_lib_proc, 32 + 8);
 
 #endif
