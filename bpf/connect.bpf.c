@@ -170,6 +170,8 @@ static __always_inline void address_hook(struct bpf_sock_addr *ctx, bool v6, boo
 	if (tcp) {
 		st->count++;
 		connect_emit(st, now, why);
+		if (why == CBT_WHY_PORT)
+			arm_met(tgid, LIB_ARM_CONNECT);
 	}
 }
 

@@ -9,6 +9,13 @@ struct procs_map procs SEC(".maps");
 struct askers_map askers SEC(".maps");
 struct done_map done SEC(".maps");
 struct lost_map lost SEC(".maps");
+struct lib_calls_map lib_calls SEC(".maps");
+struct lib_conns_map lib_conns SEC(".maps");
+struct lib_zero_map lib_zero SEC(".maps");
+struct lib_procs_map lib_procs SEC(".maps");
+struct arms_map arms SEC(".maps");
+
+const volatile __u32 library = 0;
 
 const volatile struct scope_config scope = {0};
 const volatile __u16 ports[SCOPE_PORTS_MAX] = {0};

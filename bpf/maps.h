@@ -11,12 +11,18 @@
 #include <cbtrace/event.h>
 #include <cbtrace/scope.h>
 
+#include "xmpp.h"
+
 #define UNITS_MAX	 8
 #define CGROUP_DEPTH_MAX 16 /* ancestors looked at for a unit's name */
 #define TRACKED_MAX	 65536
 #define PROCS_MAX	 8192
 #define ASKERS_MAX	 4096
 #define ASKER_NS	 60000000000ULL /* "has just asked": a minute covers every retry of a resolver */
+
+#define LIB_BLOCK     64 /* bytes that the recogniser looks at in one go */
+#define LIB_CALLS_MAX 4096
+#define LIB_CONNS_MAX 4096
 
 enum sock_kind {
 	KIND_NONE = 0,
@@ -81,6 +87,78 @@ struct tracked {
 	__u32 tgid, tid;
 };
 
+/* A call into the TLS library that a thread is inside of. */
+struct lib_call {
+	__u64 ssl;
+	__u64 buf;
+	__u64 count_at; /* where the _ex forms put their count; 0: the call returns it */
+	__u64 ts;	/* ns, when it began */
+	__u64 told_ns;	/* of its elements */
+	__u64 before;	/* plaintext of its direction that came before it */
+	__u64 count;	/* bytes that it carried */
+	__u64 pos;	/* of them, looked at */
+	__u8 plain;	/* it carries plaintext: not SSL_do_handshake */
+	__u8 dir;
+	__u8 pad[6];
+	__u8 data[LIB_BLOCK]; /* what the recogniser looks at */
+};
+
+struct lib_conn_key {
+	__u64 ssl;
+	__u32 tgid;
+	__u32 pad; /* 0 */
+};
+
+/* A client's TLS connection, known from its ClientHello on. */
+struct lib_conn {
+	__u64 id;
+	__u64 bytes[2];	 /* plaintext so far */
+	__u64 cert_end;	 /* where the last certificate of the chain ended in the process's memory */
+	__u8 random[32]; /* of its ClientHello */
+	__u8 certs, errors;
+	__u8 plain;    /* the handshake is over */
+	__u8 shutdown; /* bits 1 << enum cbt_close_how that were told */
+	__u8 pad[4];
+	struct xmpp_parser parser[2];
+};
+
+/* The least recently used goes first: a thread that died inside a call leaves its entry. */
+struct lib_calls_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LIB_CALLS_MAX);
+	__type(key, __u64); /* pid_tgid */
+	__type(value, struct lib_call);
+};
+
+struct lib_conns_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LIB_CONNS_MAX);
+	__type(key, struct lib_conn_key);
+	__type(value, struct lib_conn);
+};
+
+/* One entry, all zeroes: a connection as it begins, too big for a stack. */
+struct lib_zero_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct lib_conn);
+};
+
+/* Processes that user space has dealt with: armed, or found to have nothing to arm. */
+struct lib_procs_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PROCS_MAX);
+	__type(key, __u32);
+	__type(value, struct lib_offsets);
+};
+
+struct arms_map {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+};
+
 struct events_map {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 * 1024 * 1024); /* user space may set another size before load */
@@ -140,6 +218,13 @@ extern struct askers_map askers SEC(".maps");
 extern struct done_map done SEC(".maps");
 extern struct lost_map lost SEC(".maps");
 
+extern struct lib_calls_map lib_calls SEC(".maps");
+extern struct lib_conns_map lib_conns SEC(".maps");
+extern struct lib_zero_map lib_zero SEC(".maps");
+extern struct lib_procs_map lib_procs SEC(".maps");
+extern struct arms_map arms SEC(".maps");
+
+extern const volatile __u32 library; /* LIBRARY_* */
 extern const volatile struct scope_config scope;
 extern const volatile __u16 ports[SCOPE_PORTS_MAX]; /* host order */
 extern const volatile __u32 n_ports;

@@ -73,6 +73,7 @@ static __always_inline bool asks_component_srv(struct __sk_buff *skb, __u32 mess
 static __always_inline void asker_tag(struct sock_state *st, __u64 ts)
 {
 	bpf_map_update_elem(&askers, &st->tgid, &ts, BPF_ANY);
+	arm_met(st->tgid, LIB_ARM_ASKED);
 }
 
 /* @room is a constant: the verifier wants the size of a record so. */

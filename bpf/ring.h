@@ -53,6 +53,27 @@ static __always_inline void ring_copy_failed(struct sock_state *st, struct cbt_h
 	lost_count(CBT_LOST_COPY);
 }
 
+/* To the thread that arms library probes, which is woken at once: every microsecond counts there. */
+static __always_inline void arm_tell(__u32 tgid, __u32 why)
+{
+	struct lib_arm *a = bpf_ringbuf_reserve(&arms, sizeof(*a), 0);
+
+	if (!a) {
+		lost_count(CBT_LOST_RING);
+		return;
+	}
+	a->tgid = tgid;
+	a->why = why;
+	bpf_ringbuf_submit(a, BPF_RB_FORCE_WAKEUP);
+}
+
+/* In whole-host scope a process is met by what it does. */
+static __always_inline void arm_met(__u32 tgid, __u32 why)
+{
+	if ((library & LIBRARY_ON) && !(library & LIBRARY_NARROW) && !bpf_map_lookup_elem(&lib_procs, &tgid))
+		arm_tell(tgid, why);
+}
+
 static __always_inline void head_fill(struct cbt_hdr *h, __u64 ts, __u64 cookie, __u16 type, __u32 len)
 {
 	h->ts = ts;

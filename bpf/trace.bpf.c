@@ -6,7 +6,10 @@
  * tp_btf/inet_sock_set_state: TCP state with sk_err: refused, unreachable, timed out; the end of a connection after its
  * tap has closed.
  *
- * tp_btf/sched_process_exec: the process is another program now.
+ * tp_btf/sched_process_fork: with a scope narrower than the host and library probes, a child in scope is met before its
+ * first instruction.
+ *
+ * tp_btf/sched_process_exec: the process is another program now; it may have come into scope since its fork.
  *
  * tp_btf/sched_process_exit: its last thread ended.
  */
@@ -17,6 +20,7 @@
 #include "core.h"
 #include "maps.h"
 #include "ring.h"
+#include "scope.h"
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(cbt_state, struct sock *sk, int old_state, int new_state)
@@ -50,6 +54,30 @@ int BPF_PROG(cbt_state, struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
+static __always_inline bool task_in_scope(struct task_struct *task)
+{
+	char comm[CBT_COMM_LEN] = {};
+
+	if (scope.pid && scope.pid != (__u32)task->tgid)
+		return false;
+	if (scope.has_comm) {
+		BPF_CORE_READ_STR_INTO(&comm, task, group_leader, comm);
+		if (!name_equal(comm, scope.comm, CBT_COMM_LEN))
+			return false;
+	}
+	return !scope.has_cgroup || cgroup_in_scope(task);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(cbt_fork, struct task_struct *parent, struct task_struct *child)
+{
+	if (!(library & LIBRARY_NARROW) || child->pid != child->tgid)
+		return 0;
+	if (task_in_scope(child))
+		arm_tell(child->tgid, LIB_ARM_FORK);
+	return 0;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(cbt_exec, struct task_struct *p)
 {
@@ -57,6 +85,8 @@ int BPF_PROG(cbt_exec, struct task_struct *p)
 	__u32 tgid = p->tgid;
 	struct cbt_ev_exec *ev;
 
+	if ((library & LIBRARY_NARROW) && task_in_scope(p))
+		arm_tell(tgid, LIB_ARM_EXEC);
 	if (!bpf_map_lookup_elem(&procs, &tgid))
 		return 0;
 	ev = bpf_ringbuf_reserve(&events, sizeof(*ev), 0);
@@ -81,7 +111,12 @@ int BPF_PROG(cbt_exit, struct task_struct *p)
 	struct cbt_ev_exit *ev;
 
 	/* Two threads that end together may both see 0: the one that finds the entry reports. */
-	if (p->signal->live.counter != 0 || !bpf_map_lookup_elem(&procs, &tgid))
+	if (p->signal->live.counter != 0)
+		return 0;
+	if ((library & LIBRARY_ON) && bpf_map_lookup_elem(&lib_procs, &tgid) &&
+	    bpf_map_delete_elem(&lib_procs, &tgid) == 0)
+		arm_tell(tgid, LIB_ARM_EXIT);
+	if (!bpf_map_lookup_elem(&procs, &tgid))
 		return 0;
 	if (bpf_map_delete_elem(&procs, &tgid) < 0)
 		return 0;

@@ -16,6 +16,30 @@
 #define READER_ASLEEP  1 /* wants a wake-up */
 #define READER_STIRRED 2 /* one event has come since: the next one wakes */
 
+/* Which of the library probes' hooks live: a bit set that the loader sets before load; 0 removes them all. */
+#define LIBRARY_ON     0x1
+#define LIBRARY_NARROW 0x2 /* the scope is narrower than the host: processes are met at fork and exec */
+
+/* Where in OpenSSL's struct ssl_st of a process something is; negative: not known. */
+struct lib_offsets {
+	__s32 verify_result; /* long, X509_V_*: what SSL_get_verify_result() reads */
+	__s32 shutdown;	     /* int, SSL_*_SHUTDOWN: what SSL_get_shutdown() reads */
+};
+
+enum lib_arm_why {
+	LIB_ARM_FORK = 1,    /* a child in scope, before its exec */
+	LIB_ARM_EXEC = 2,    /* a process in scope runs another program */
+	LIB_ARM_ASKED = 3,   /* it asks a matching SRV question */
+	LIB_ARM_CONNECT = 4, /* it connects to a traced port */
+	LIB_ARM_EXIT = 5,    /* an armed process has ended */
+};
+
+/* To the loader's arming thread, by a ring of its own that wakes it at once. */
+struct lib_arm {
+	__u32 tgid;
+	__u32 why; /* enum lib_arm_why */
+};
+
 /* Filters with neutral defaults: what is off costs nothing, the verifier removes it. */
 struct scope_config {
 	__u32 pid;	    /* 0: any */
@@ -25,5 +49,8 @@ struct scope_config {
 	char cgroup_name[SCOPE_NAME_LEN];
 };
 CBT_ASSERT_SIZE(scope_config, 16 + CBT_COMM_LEN + SCOPE_NAME_LEN);
+
+CBT_ASSERT_SIZE(lib_offsets, 8);
+CBT_ASSERT_SIZE(lib_arm, 8);
 
 #endif
