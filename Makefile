@@ -24,7 +24,7 @@ say =
 endif
 
 # Packages of Debian 12, by what they are for.
-DEPS_BUILD := gcc make pkg-config clang bpftool libbpf-dev libelf-dev libssl-dev zlib1g-dev libmicrohttpd-dev linux-libc-dev
+DEPS_BUILD := gcc make pkg-config clang bpftool libbpf-dev libelf-dev libssl-dev zlib1g-dev libcapstone-dev libmicrohttpd-dev linux-libc-dev
 DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux
 DEPS_TEST := bats curl libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
 	libclang-rt-14-dev
@@ -37,7 +37,7 @@ ifneq ($(SAN),)
 ALL_CFLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=$(SAN)
 endif
-LIBS := -lbpf -lelf -lz -lssl -lcrypto -lmicrohttpd -lm
+LIBS := -lbpf -lelf -lcapstone -lz -lssl -lcrypto -lmicrohttpd -lm -lpthread
 
 # The definitions first: bpftool 7.1 links an extern map only behind its definition.
 BPF_SRC := bpf/maps.bpf.c $(filter-out bpf/maps.bpf.c,$(wildcard bpf/*.bpf.c))
@@ -114,7 +114,7 @@ $(BUILD)/tests/lab/%: tests/lab/%.c
 
 FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all
-FUZZ_LIB := $(filter-out user/main.c user/source_ring.c user/live.c user/check.c,$(USER_SRC))
+FUZZ_LIB := $(filter-out user/main.c user/source_ring.c user/live.c user/check.c user/library.c,$(USER_SRC))
 $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB) $(wildcard user/*.h include/cbtrace/*.h)
 	$(Q)mkdir -p $(@D)
 	$(call say,FUZZ,$<)$(CLANG) $(FUZZ_FLAGS) -o $@ $< $$(tests/fuzz/sources $<) -lssl -lcrypto -ljansson -lz -lm

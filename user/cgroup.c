@@ -357,3 +357,25 @@ int cgroup_path_of_id(const struct cgroup_mount *mount, uint64_t id, char *buf, 
 	rest = path[skip] ? path + skip : "/";
 	return snprintf(buf, size, "%s", rest) < (int)size ? 0 : -ENAMETOOLONG;
 }
+
+bool cgroup_scope_holds(const struct cgroup_mounts *mounts, const struct cgroup_scope *scope, const char *path)
+{
+	const char *name = scope->name, *rest = "";
+	size_t name_len = strlen(name), rest_len;
+
+	if (!cgroup_mounts_holder(mounts, scope->dir, &rest))
+		return false;
+	rest_len = strlen(rest);
+	if (strncmp(path, rest, rest_len) != 0 || (path[rest_len] != '/' && path[rest_len] != '\0'))
+		return false;
+	if (name_len == 0)
+		return true;
+	for (const char *p = path + rest_len; (p = strchr(p, '/')) != NULL;) {
+		p++;
+		if (strncmp(p, name, name_len) == 0 && (p[name_len] == '/' || p[name_len] == '\0'))
+			return true;
+		if (scope->level != CGROUP_LEVEL_ANY)
+			return false;
+	}
+	return false;
+}

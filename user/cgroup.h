@@ -55,6 +55,9 @@ int cgroup_path_depth(const char *path);
  */
 int cgroup_scope_of(const struct cgroup_mount *mount, const char *rest, int base, struct cgroup_scope *ret_scope);
 
+/* Is the cgroup at @path, from the hierarchy's root, the one meant, or below it? */
+bool cgroup_scope_holds(const struct cgroup_mounts *mounts, const struct cgroup_scope *scope, const char *path);
+
 /* --- These look at the system --- */
 
 /* The mounts of this process whose mount point really is a cgroup2 file system. -ENOENT with a line in @f. */

@@ -132,29 +132,6 @@ static int check_programs(struct check *c, struct failure *f)
 	return failure_set(f, 0, attach ? "loaded and attached" : "loaded");
 }
 
-/* Is the cgroup @path the one meant, or below it? */
-static bool scope_holds(const struct check *c, const char *path)
-{
-	const char *name = c->scope.name, *rest = "";
-	size_t name_len = strlen(name), rest_len;
-
-	if (!cgroup_mounts_holder(&c->mounts, c->scope.dir, &rest))
-		return false;
-	rest_len = strlen(rest);
-	if (strncmp(path, rest, rest_len) != 0 || (path[rest_len] != '/' && path[rest_len] != '\0'))
-		return false;
-	if (name_len == 0)
-		return true;
-	for (const char *p = path + rest_len; (p = strchr(p, '/')) != NULL;) {
-		p++;
-		if (strncmp(p, name, name_len) == 0 && (p[name_len] == '/' || p[name_len] == '\0'))
-			return true;
-		if (c->scope.level != CGROUP_LEVEL_ANY)
-			return false;
-	}
-	return false;
-}
-
 static int check_process(struct check *c, struct failure *f)
 {
 	struct proc_table *table;
@@ -169,7 +146,7 @@ static int check_process(struct check *c, struct failure *f)
 	if (r < 0)
 		return failure_set(f, r, "--pid %u: %s; give the id of a process that runs", c->o->pid,
 				   r == -ESRCH ? "no such process" : strerror(-r));
-	if (c->has_scope && !scope_holds(c, facts.cgroup))
+	if (c->has_scope && !cgroup_scope_holds(&c->mounts, &c->scope, facts.cgroup))
 		return failure_set(f, -ESRCH,
 				   "--pid %u (%s) is in %.200s, outside the scope; name that one with --cgroup",
 				   c->o->pid, facts.comm, facts.cgroup);

@@ -24,6 +24,12 @@ static const struct {
 	[CBT_EV_PROC] = {"proc", sizeof(struct cbt_ev_proc)},
 	[CBT_EV_LOST] = {"lost", sizeof(struct cbt_ev_lost)},
 	[CBT_EV_END] = {"end", sizeof(struct cbt_ev_end)},
+	[CBT_EV_LIB_HELLO] = {"lib_hello", sizeof(struct cbt_ev_lib_hello)},
+	[CBT_EV_LIB_CERT] = {"lib_cert", sizeof(struct cbt_ev_lib_cert)},
+	[CBT_EV_LIB_ERROR] = {"lib_error", sizeof(struct cbt_ev_lib_error)},
+	[CBT_EV_LIB_ELEMENT] = {"lib_element", sizeof(struct cbt_ev_lib_element)},
+	[CBT_EV_LIB_CLOSE] = {"lib_close", sizeof(struct cbt_ev_lib_close)},
+	[CBT_EV_LIB_PROC] = {"lib_proc", sizeof(struct cbt_ev_lib_proc)},
 };
 
 static const char *const stages[CBT_LOST_STAGES] = {
@@ -59,6 +65,19 @@ static bool tcp_fine(const struct cbt_ev_tcp *ev)
 	       ev->part <= CBT_PART_MORE && ev->verdict <= CBT_VERDICT_DNS;
 }
 
+static bool cert_fine(const struct cbt_ev_lib_cert *ev)
+{
+	return ev->h.len == sizeof(*ev) + ev->data_len && ev->data_len <= CBT_DATA_MAX && ev->off <= ev->der_len &&
+	       ev->data_len <= ev->der_len - ev->off;
+}
+
+static bool element_fine(const struct cbt_ev_lib_element *ev)
+{
+	return ev->h.len == sizeof(*ev) + ev->data_len && ev->data_len <= CBT_ELEMENT_DATA_MAX && ev->dir <= CBT_IN &&
+	       ev->kind >= CBT_ELEMENT_STREAM_OPEN && ev->kind <= CBT_ELEMENT_GAP && ev->type <= CBT_TYPE_OTHER &&
+	       ends(ev->name, sizeof(ev->name)) && ends(ev->child, sizeof(ev->child));
+}
+
 /* Its texts, lengths and enums; the length of the fixed part has been checked. */
 static bool body_fine(const struct cbt_hdr *h)
 {
@@ -84,6 +103,20 @@ static bool body_fine(const struct cbt_hdr *h)
 
 		return h->len == sizeof(*ev) + ev->path_len && ev->path_len <= CBT_PATH_MAX &&
 		       !memchr(ev->path, '\0', ev->path_len);
+	}
+	case CBT_EV_LIB_CERT:
+		return cert_fine((const struct cbt_ev_lib_cert *)h);
+	case CBT_EV_LIB_ELEMENT:
+		return element_fine((const struct cbt_ev_lib_element *)h);
+	case CBT_EV_LIB_CLOSE: {
+		const struct cbt_ev_lib_close *ev = (const struct cbt_ev_lib_close *)h;
+
+		return h->len == sizeof(*ev) && ev->how >= CBT_CLOSE_SHUTDOWN && ev->how <= CBT_CLOSE_RECEIVED;
+	}
+	case CBT_EV_LIB_PROC: {
+		const struct cbt_ev_lib_proc *ev = (const struct cbt_ev_lib_proc *)h;
+
+		return h->len == sizeof(*ev) && ev->state >= CBT_LIBRARY_ARMED && ev->state < CBT_LIBRARY_STATES;
 	}
 	default:
 		return h->len == types[h->type].size;

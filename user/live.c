@@ -19,6 +19,7 @@
 #include "correlate.h"
 #include "host.h"
 #include "http.h"
+#include "library.h"
 #include "live.h"
 #include "output.h"
 #include "proc.h"
@@ -30,7 +31,15 @@
 #define CLOCK_LOOK_NS 1000000000ULL /* how often the clock offset is compared, while awake */
 #define CLOCK_STEP_NS 1000000	    /* a change worth an event */
 
-enum wake { WAKE_SIGNAL = 0, WAKE_RING = 1, WAKE_TIMER = 2, WAKE_CLOCK = 3, WAKE_HTTP = 4, WAKES = 5 };
+enum wake {
+	WAKE_SIGNAL = 0,
+	WAKE_RING = 1,
+	WAKE_TIMER = 2,
+	WAKE_CLOCK = 3,
+	WAKE_HTTP = 4,
+	WAKE_LIBRARY = 5,
+	WAKES = 6,
+};
 
 struct live {
 	const struct options *o;
@@ -41,6 +50,7 @@ struct live {
 	struct output *output;
 	struct correlator *correlator;
 	struct ring_source *ring;
+	struct library *library; /* NULL with --no-library */
 	struct proc_table *processes;
 	struct recorder *recorder; /* record only */
 	struct http *http;	   /* export only */
@@ -321,9 +331,17 @@ static void live_on_http(struct live *l)
 	http_run(l->http);
 }
 
+static void live_on_library(struct live *l)
+{
+	struct cbt_ev_lib_proc ev;
+
+	while (library_next(l->library, &ev))
+		live_deliver(l, &ev.h);
+}
+
 static void (*const wake_handler[WAKES])(struct live *l) = {
 	[WAKE_SIGNAL] = live_on_signal, [WAKE_RING] = live_drain,   [WAKE_TIMER] = live_on_timer,
-	[WAKE_CLOCK] = live_on_clock,	[WAKE_HTTP] = live_on_http,
+	[WAKE_CLOCK] = live_on_clock,	[WAKE_HTTP] = live_on_http, [WAKE_LIBRARY] = live_on_library,
 };
 
 static void live_loop(struct live *l)
@@ -369,6 +387,7 @@ void live_ring_config(const struct options *o, const struct cgroup_scope *scope,
 		.ports = o->ports,
 		.n_ports = o->n_ports,
 		.ring_bytes = o->ring_bytes,
+		.library = !o->no_library,
 		.verbose = o->verbose,
 	};
 }
@@ -466,6 +485,26 @@ static int live_open_ring(struct live *l)
 	return epoll_set(l, EPOLL_CTL_ADD, ring_source_fd(l->ring), WAKE_RING, EPOLLIN);
 }
 
+static int live_open_library(struct live *l)
+{
+	const struct library_config config = {
+		.ring = l->ring,
+		.mounts = &l->mounts,
+		.scope = &l->scope,
+		.pid = l->o->pid,
+		.comm = l->o->comm,
+		.narrow = l->o->pid || l->o->comm || l->scope.name[0],
+	};
+	int r;
+
+	if (l->o->no_library)
+		return 0;
+	r = library_open(&config, &l->library, l->f);
+	if (r < 0)
+		return r;
+	return epoll_set(l, EPOLL_CTL_ADD, library_fd(l->library), WAKE_LIBRARY, EPOLLIN);
+}
+
 static int live_open_http(struct live *l)
 {
 	int r;
@@ -482,7 +521,8 @@ static int live_open_http(struct live *l)
 static int live_open(struct live *l)
 {
 	static int (*const steps[])(struct live * l) = {
-		live_open_scope, live_open_loop, live_open_reports, live_open_recorder, live_open_http, live_open_ring,
+		live_open_scope, live_open_loop, live_open_reports, live_open_recorder,
+		live_open_http,	 live_open_ring, live_open_library,
 	};
 
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -504,6 +544,7 @@ static void fd_close(int fd)
 
 static void live_close(struct live *l)
 {
+	library_close(l->library);
 	ring_source_close(l->ring);
 	http_close(l->http);
 	recorder_close(l->recorder);

@@ -370,6 +370,8 @@ static const struct option_row rows[] = {
 	{"metrics", 'm', NULL, FOR(REPLAY), true, "Prometheus text instead of timelines", FLAG(metrics)},
 	{"listen", 'l', "ADDR:PORT", FOR(EXPORT), false, "where to serve; 127.0.0.1:10523", listen_set, 0},
 	{"output", 'o', "FILE", FOR(RECORD), false, "the recording to write, mode 0600", output_set, 0},
+	{"no-library", 0, NULL, FOR_LIVE, true,
+	 "do not look into TLS libraries: no certificate under TLS 1.3, no registration", FLAG(no_library)},
 	{"ring-size", 0, "BYTES", FOR_LIVE, false, "size of the kernel's event buffer, such as 16M; 8M", ring_size_set,
 	 0},
 	{"color", 0, NULL, FOR(WATCH) | FOR(REPLAY), true, "colours even if the output is no terminal", color_set, 0},

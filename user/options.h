@@ -60,7 +60,7 @@ struct options {
 
 	uint64_t slow_ns; /* 0: every attempt is shown */
 	uint64_t idle_ns;
-	bool json, events, once, metrics, verbose;
+	bool json, events, once, metrics, verbose, no_library;
 	enum color color;
 	struct cbt_endpoint listen;
 	const char *file; /* record: to write; replay: to read */

@@ -30,7 +30,10 @@ struct ring_source {
 	struct cbtrace_bpf *skel;
 	struct bpf_link *links[LINKS_MAX];
 	size_t n_links;
-	struct ring_buffer *ring;
+	struct ring_buffer *ring, *arms;
+	/* of the drain of arms that runs */
+	void (*arm_each)(const struct lib_arm *arm, void *arg);
+	void *arm_arg;
 	/* Read-only views of the ring's positions (bytes, ever growing): libbpf 1.1 has no call for them. */
 	const volatile unsigned long *consumer, *producer;
 	int cpus;
@@ -63,6 +66,25 @@ static int libbpf_print(enum libbpf_print_level level, const char *format, va_li
 		refuse_error;                          \
 	})
 
+/* Without them their programs are not loaded, and their tables take no memory. */
+static void library_apply(struct cbtrace_bpf *skel, const struct ring_config *c)
+{
+	bool narrow = c->pid || c->comm || c->cgroup_name;
+	struct bpf_program *p;
+
+	if (c->library) {
+		skel->rodata->library = LIBRARY_ON | (narrow ? LIBRARY_NARROW : 0);
+		return;
+	}
+	bpf_object__for_each_program (p, skel->obj)
+		if (bpf_program__type(p) == BPF_PROG_TYPE_KPROBE)
+			bpf_program__set_autoload(p, false);
+	bpf_program__set_autoload(skel->progs.cbt_fork, false);
+	bpf_map__set_max_entries(skel->maps.lib_calls, 1);
+	bpf_map__set_max_entries(skel->maps.lib_conns, 1);
+	bpf_map__set_max_entries(skel->maps.lib_procs, 1);
+}
+
 static void config_apply(struct cbtrace_bpf *skel, const struct ring_config *c)
 {
 	skel->rodata->scope.pid = c->pid;
@@ -81,6 +103,7 @@ static void config_apply(struct cbtrace_bpf *skel, const struct ring_config *c)
 		skel->rodata->n_ports = (uint32_t)i + 1;
 	}
 	bpf_map__set_max_entries(skel->maps.events, (uint32_t)c->ring_bytes);
+	library_apply(skel, c);
 }
 
 static int load(struct ring_source *s, const struct ring_config *c, char *line, size_t size)
@@ -145,7 +168,7 @@ static int attach_type(struct ring_source *s, const struct ring_config *c, enum 
 	int r;
 
 	bpf_object__for_each_program (p, s->skel->obj) {
-		if (bpf_program__type(p) != type)
+		if (bpf_program__type(p) != type || !bpf_program__autoload(p))
 			continue;
 		r = s->n_links == LINKS_MAX ? -ENOSPC : attach_one(s, p, cgroup);
 		if (r == -EPERM)
@@ -188,6 +211,15 @@ static int on_record(void *arg, void *data, size_t size)
 	return 0;
 }
 
+static int on_arm(void *arg, void *data, size_t size)
+{
+	const struct ring_source *s = arg;
+
+	if (size == sizeof(struct lib_arm))
+		s->arm_each(data, s->arm_arg);
+	return 0;
+}
+
 /* Documentation/bpf/ringbuf.rst: the consumer's position is in the map's first page, the producer's in its second. */
 static const volatile unsigned long *position_map(int fd, long page)
 {
@@ -211,6 +243,9 @@ static int open_ring(struct ring_source *s)
 		return -EINVAL;
 	fd = bpf_map__fd(s->skel->maps.events);
 	s->ring = ring_buffer__new(fd, on_record, s, NULL);
+	s->arms = s->ring ? ring_buffer__new(bpf_map__fd(s->skel->maps.arms), on_arm, s, NULL) : NULL;
+	if (!s->arms)
+		return -errno;
 	s->consumer = s->ring ? position_map(fd, 0) : NULL;
 	s->producer = s->consumer ? position_map(fd, 1) : NULL;
 	return s->producer ? 0 : -errno;
@@ -265,6 +300,7 @@ void ring_source_close(struct ring_source *s)
 		bpf_link__destroy(s->links[i]);
 	position_unmap(s->consumer);
 	position_unmap(s->producer);
+	ring_buffer__free(s->arms);
 	ring_buffer__free(s->ring);
 	cbtrace_bpf__destroy(s->skel);
 	free(s);
@@ -321,4 +357,50 @@ void ring_source_tap_done(struct ring_source *s, uint64_t cookie)
 
 	/* Best effort: a tap that is not closed closes itself when its budget is spent. */
 	(void)bpf_map_update_elem(bpf_map__fd(s->skel->maps.done), &cookie, &one, BPF_ANY);
+}
+
+/* --- Library probes --- */
+
+int ring_source_program_fd(const struct ring_source *s, const char *name)
+{
+	const struct bpf_program *p = bpf_object__find_program_by_name(s->skel->obj, name);
+	int fd = p ? bpf_program__fd(p) : -1;
+
+	return fd < 0 ? -ENOENT : fd;
+}
+
+int ring_source_arms_fd(const struct ring_source *s)
+{
+	return ring_buffer__epoll_fd(s->arms);
+}
+
+void ring_source_arms_drain(struct ring_source *s, void (*each)(const struct lib_arm *arm, void *arg), void *arg)
+{
+	s->arm_each = each;
+	s->arm_arg = arg;
+	(void)ring_buffer__consume(s->arms);
+}
+
+void ring_source_library_offsets(struct ring_source *s, uint32_t tgid, const struct lib_offsets *offsets)
+{
+	/* Best effort: without them less is known of a connection, and the process may be told of again. */
+	(void)bpf_map_update_elem(bpf_map__fd(s->skel->maps.lib_procs), &tgid, offsets, BPF_ANY);
+}
+
+void *ring_source_probe_attach(struct ring_source *s, const char *name, int pid, const char *path, uint64_t offset,
+			       bool is_return)
+{
+	const struct bpf_program *p = bpf_object__find_program_by_name(s->skel->obj, name);
+	LIBBPF_OPTS(bpf_uprobe_opts, opts, .retprobe = is_return);
+
+	if (!p) {
+		errno = ENOENT;
+		return NULL;
+	}
+	return bpf_program__attach_uprobe_opts(p, pid, path, offset, &opts);
+}
+
+void ring_source_probe_detach(void *probe)
+{
+	bpf_link__destroy(probe);
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <cbtrace/event.h>
+#include <cbtrace/scope.h>
 
 struct ring_config {
 	const char *cgroup_dir;	 /* attach here */
@@ -21,6 +22,7 @@ struct ring_config {
 	const uint16_t *ports;	 /* traced ports, host order */
 	size_t n_ports;
 	size_t ring_bytes; /* a power of two, at least a page */
+	bool library;	   /* load the library probes too; they are placed by library.h */
 	bool verbose;	   /* what libbpf says goes to stderr */
 };
 
@@ -50,5 +52,19 @@ void ring_source_lost(const struct ring_source *s, uint64_t count[CBT_LOST_STAGE
 
 /* The tap of this socket has told what it can. */
 void ring_source_tap_done(struct ring_source *s, uint64_t cookie);
+
+/* --- Library probes; library.c's thread may call these while another drains --- */
+
+/* Descriptor of a kernel program by its name; -ENOENT. */
+int ring_source_program_fd(const struct ring_source *s, const char *name);
+/* The ring that tells which process to arm: for epoll, readable at once. */
+int ring_source_arms_fd(const struct ring_source *s);
+void ring_source_arms_drain(struct ring_source *s, void (*each)(const struct lib_arm *arm, void *arg), void *arg);
+/* @tgid has been dealt with; where its library keeps what. */
+void ring_source_library_offsets(struct ring_source *s, uint32_t tgid, const struct lib_offsets *offsets);
+/* One probe by libbpf's own attach, where tracefs is missing. NULL with errno set. */
+void *ring_source_probe_attach(struct ring_source *s, const char *name, int pid, const char *path, uint64_t offset,
+			       bool is_return);
+void ring_source_probe_detach(void *probe);
 
 #endif
