@@ -97,7 +97,7 @@ $(SKEL): $(BUILD)/bpf/cbtrace.linked.o
 
 $(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS) -lresolv
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Ibpf -Itests/unit -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS) -lresolv
 
 $(BUILD)/tests/replay/%: tests/replay/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)

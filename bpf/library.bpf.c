@@ -89,7 +89,7 @@ static __always_inline bool shutdown_received(__u64 ssl)
 /* --- Ends --- */
 
 /* Told once of each connection. */
-static __always_inline void close_tell(struct lib_conn *conn, __u8 how)
+static __always_inline void close_tell(struct lib_conn *conn, __u64 ssl, __u8 how)
 {
 	struct cbt_ev_lib_close *ev;
 
@@ -105,6 +105,7 @@ static __always_inline void close_tell(struct lib_conn *conn, __u8 how)
 	ev->conn = conn->id;
 	ev->bytes[CBT_OUT] = conn->bytes[CBT_OUT];
 	ev->bytes[CBT_IN] = conn->bytes[CBT_IN];
+	ev->verify_result = verify_result(ssl);
 	ev->how = how;
 	__builtin_memset(ev->pad, 0, sizeof(ev->pad));
 	ring_submit(ev);
@@ -116,7 +117,7 @@ int BPF_KPROBE(lib_shutdown, __u64 ssl)
 	struct lib_conn *conn = conn_find(ssl);
 
 	if (conn)
-		close_tell(conn, CBT_CLOSE_SHUTDOWN);
+		close_tell(conn, ssl, CBT_CLOSE_SHUTDOWN);
 	return 0;
 }
 
@@ -128,7 +129,7 @@ int BPF_KPROBE(lib_free, __u64 ssl)
 
 	if (!conn)
 		return 0;
-	close_tell(conn, CBT_CLOSE_FREE);
+	close_tell(conn, ssl, CBT_CLOSE_FREE);
 	bpf_map_delete_elem(&lib_conns, &key);
 	return 0;
 }
@@ -357,7 +358,7 @@ int BPF_KRETPROBE(lib_call_exit, long result)
 		if (count)
 			plain_look(call, conn, count, now);
 		else if (call->dir == CBT_IN && shutdown_received(call->ssl))
-			close_tell(conn, CBT_CLOSE_RECEIVED);
+			close_tell(conn, call->ssl, CBT_CLOSE_RECEIVED);
 	}
 	bpf_map_delete_elem(&lib_calls, &id);
 	return 0;

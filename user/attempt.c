@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "library_conn.h"
 #include "process.h"
 
 struct attempt *attempt_new(struct process *p, uint32_t tid, enum config config, const char *domain)
@@ -264,6 +265,40 @@ static bool outstanding(const struct attempt *a, uint64_t idle_ns, uint64_t *ret
 	return open;
 }
 
+/* A failure at @ts: the process may still go on. */
+static uint64_t failed_deadline(const struct attempt *a, uint64_t ts, uint64_t idle_ns)
+{
+	return a->process->exit_ns ? later(a->process->exit_ns, ts) : ts + idle_ns;
+}
+
+/* The handshake is complete and the rest is hidden. */
+static uint64_t hidden_deadline(const struct attempt *a, const struct leg *l, uint64_t idle_ns)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+	uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
+
+	if (h->server_after_ns && h->server_after_ns < settled)
+		settled = h->server_after_ns;
+	if (leg_end(l) && leg_end(l) < settled)
+		return failed_deadline(a, leg_end(l), idle_ns);
+	return settled;
+}
+
+/* The handshake is complete and the plaintext visible. */
+static uint64_t registration_deadline(const struct attempt *a, const struct leg *l, const struct registration *r,
+				      uint64_t idle_ns)
+{
+	if (registration_accepted(r))
+		return registration_settled(r);
+	if (r->refused_ns)
+		return failed_deadline(a, r->refused_ns, idle_ns);
+	if (leg_end(l))
+		return failed_deadline(a, leg_end(l), idle_ns);
+	if (registration_awaits(r))
+		return attempt_lossy(a) ? attempt_activity(a) + ATTEMPT_LOSSY_NS : 0;
+	return later(leg_handshake(l)->complete_ns, later(r->first_out_ns, r->last_inbound_ns)) + idle_ns;
+}
+
 uint64_t attempt_deadline(const struct attempt *a, uint64_t idle_ns)
 {
 	struct leg *winner = attempt_winner(a);
@@ -271,15 +306,9 @@ uint64_t attempt_deadline(const struct attempt *a, uint64_t idle_ns)
 	uint64_t last;
 
 	if (winner && leg_tls_complete(winner)) {
-		const struct tls_handshake *h = leg_handshake(winner);
-		uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
+		const struct registration *r = leg_registration(winner);
 
-		if (h->server_after_ns && h->server_after_ns < settled)
-			settled = h->server_after_ns;
-		if (leg_end(winner) && leg_end(winner) < settled)
-			/* Failed right after the handshake: the process may still go on, so wait as for any failure. */
-			return p->exit_ns ? p->exit_ns : leg_end(winner) + idle_ns;
-		return settled;
+		return r ? registration_deadline(a, winner, r, idle_ns) : hidden_deadline(a, winner, idle_ns);
 	}
 	if (outstanding(a, idle_ns, &last))
 		/* Its end may be among what was lost. */
@@ -319,23 +348,59 @@ enum {
 	ALERT_UNKNOWN_CA = 48,
 };
 
-/*
- * Where the client alerts on the certificate and the certificate shows why. A self-signed one also draws unknown_ca, so
- * it is asked first: the more exact reason.
- */
-static const char *certificate_reason(const struct tls_alert_seen *sent, const struct attempt_names *names)
+/* What the client's own verification found: X509_V_ERR_* of openssl/x509_vfy.h. NULL: it says nothing more exact than
+ * the certificate does. */
+static const char *verify_reason(int32_t result)
 {
+	enum {
+		VERIFY_ISSUER = 2,
+		VERIFY_NOT_YET_VALID = 9,
+		VERIFY_EXPIRED = 10,
+		VERIFY_SELF_SIGNED = 18,
+		VERIFY_SELF_SIGNED_CA = 19,
+		VERIFY_ISSUER_LOCALLY = 20,
+		VERIFY_LEAF_SIGNATURE = 21,
+	};
+
+	switch (result) {
+	case VERIFY_SELF_SIGNED:
+		return "self_signed";
+	case VERIFY_EXPIRED:
+		return "expired";
+	case VERIFY_NOT_YET_VALID:
+		return "not_yet_valid";
+	case VERIFY_ISSUER:
+	case VERIFY_SELF_SIGNED_CA:
+	case VERIFY_ISSUER_LOCALLY:
+	case VERIFY_LEAF_SIGNATURE:
+		return "untrusted";
+	default:
+		return NULL;
+	}
+}
+
+/*
+ * Where the client refuses the certificate and its verification or the certificate shows why. A self-signed one also
+ * draws unknown_ca, so it is asked first: the more exact reason.
+ */
+static const char *certificate_reason(const struct leg *l, const struct attempt_names *names)
+{
+	const struct tls_alert_seen *sent = &leg_handshake(l)->sent;
 	const struct cert_info *c = names->cert;
+	bool verify_failed = l->library && l->library->verify_failed;
 	bool about_cert =
-		sent->kind == TLS_ALERT_PLAIN &&
-		((sent->description >= ALERT_BAD_CERTIFICATE && sent->description <= ALERT_CERTIFICATE_UNKNOWN) ||
-		 sent->description == ALERT_UNKNOWN_CA);
+		verify_failed ||
+		(sent->kind == TLS_ALERT_PLAIN &&
+		 ((sent->description >= ALERT_BAD_CERTIFICATE && sent->description <= ALERT_CERTIFICATE_UNKNOWN) ||
+		  sent->description == ALERT_UNKNOWN_CA));
 
 	if (!about_cert)
 		return NULL;
 	if (c && c->self_signed)
 		return "self_signed";
-	if (sent->description == ALERT_UNKNOWN_CA)
+	if (verify_failed && verify_reason(l->library->verify_result))
+		return verify_reason(l->library->verify_result);
+	if (sent->kind && sent->description == ALERT_UNKNOWN_CA)
 		return "untrusted";
 	if (!c)
 		return NULL;
@@ -376,8 +441,9 @@ static void judge_tls(const struct leg *l, const struct attempt_names *names, ui
 		      struct attempt_verdict *v)
 {
 	const struct tls_handshake *h = leg_handshake(l);
+	const struct tls_alert_seen received = leg_alert_received(l);
+	const char *cert = certificate_reason(l, names);
 	char reason[ATTEMPT_REASON_MAX];
-	const char *cert;
 	uint64_t end = leg_tls_end(l);
 
 	if (!end)
@@ -385,37 +451,69 @@ static void judge_tls(const struct leg *l, const struct attempt_names *names, ui
 	end = later(end, leg_tcp_end(l));
 	if (leg_not_tls(l)) {
 		fail(v, PHASE_TLS, "not_tls", end);
-	} else if (h->received.kind && (!h->sent.kind || h->received.ts <= h->sent.ts)) {
-		alert_reason("alert_received", &h->received, reason, sizeof(reason));
-		fail(v, PHASE_TLS, reason, h->received.ts);
+	} else if (received.kind && (!h->sent.kind || received.ts <= h->sent.ts)) {
+		alert_reason("alert_received", &received, reason, sizeof(reason));
+		fail(v, PHASE_TLS, reason, received.ts);
 	} else if (h->sent.kind) {
-		cert = certificate_reason(&h->sent, names);
 		alert_reason("alert_sent", &h->sent, reason, sizeof(reason));
 		fail(v, PHASE_TLS, cert ? cert : reason, h->sent.ts);
+	} else if (cert) {
+		fail(v, PHASE_TLS, cert, end);
 	} else {
 		fail(v, PHASE_TLS, close_reason(l, exit_ns, awaits_server(h)), end);
 	}
 }
 
-static void judge_register(const struct leg *l, uint64_t exit_ns, struct attempt_verdict *v)
+static void judge_register(const struct leg *l, bool waited, uint64_t exit_ns, struct attempt_verdict *v)
 {
-	const struct tls_handshake *h = leg_handshake(l);
-	bool waited = h->client_app_ns && h->last_client_ns > h->last_server_ns;
+	const struct tls_alert_seen received = leg_alert_received(l);
 	char reason[ATTEMPT_REASON_MAX];
 
 	/* Under TLS 1.3 a refused client certificate shows only now. */
-	if (h->received.kind) {
-		alert_reason("alert_received", &h->received, reason, sizeof(reason));
-		fail(v, PHASE_REGISTER, reason, leg_end(l));
+	if (received.kind) {
+		alert_reason("alert_received", &received, reason, sizeof(reason));
+		fail(v, PHASE_REGISTER, reason, leg_end(l) ? leg_end(l) : received.ts);
 		return;
 	}
 	fail(v, PHASE_REGISTER, close_reason(l, exit_ns, waited), leg_end(l));
 }
 
+/* The handshake is complete. */
+static void judge_hidden(const struct leg *l, uint64_t exit_ns, struct attempt_verdict *v)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+	uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
+	bool waited = h->client_app_ns && h->last_client_ns > h->last_server_ns;
+
+	if (leg_end(l) && leg_end(l) < settled && !h->server_after_ns) {
+		judge_register(l, waited, exit_ns, v);
+		return;
+	}
+	v->outcome = OUTCOME_CONNECTED;
+	v->end_ns = h->complete_ns;
+}
+
+static void judge_registration(const struct leg *l, const struct registration *r, uint64_t exit_ns,
+			       struct attempt_verdict *v)
+{
+	if (registration_accepted(r)) {
+		v->outcome = OUTCOME_REGISTERED;
+		v->end_ns = r->accepted_ns;
+	} else if (r->refused_ns) {
+		fail(v, PHASE_REGISTER, r->error, r->refused_ns);
+	} else if (leg_end(l) || leg_alert_received(l).kind) {
+		judge_register(l, registration_awaits(r), exit_ns, v);
+	} else {
+		/* It never asked to be registered. */
+		v->outcome = OUTCOME_CONNECTED;
+		v->end_ns = leg_handshake(l)->complete_ns;
+	}
+}
+
 static void judge_leg(const struct leg *l, const struct attempt_names *names, uint64_t exit_ns,
 		      struct attempt_verdict *v)
 {
-	const struct tls_handshake *h = leg_handshake(l);
+	const struct registration *r = leg_registration(l);
 	const char *tcp = leg_tcp_result(l, exit_ns);
 	uint64_t end = leg_tcp_end(l);
 
@@ -423,14 +521,10 @@ static void judge_leg(const struct leg *l, const struct attempt_names *names, ui
 	 */
 	v->end_ns = leg_tcp_start(l);
 	if (leg_tls_complete(l)) {
-		uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
-
-		if (leg_end(l) && leg_end(l) < settled && !h->server_after_ns) {
-			judge_register(l, exit_ns, v);
-			return;
-		}
-		v->outcome = OUTCOME_CONNECTED;
-		v->end_ns = h->complete_ns;
+		if (r)
+			judge_registration(l, r, exit_ns, v);
+		else
+			judge_hidden(l, exit_ns, v);
 	} else if (strcmp(tcp, "connected") == 0) {
 		judge_tls(l, names, exit_ns, v);
 	} else if (strcmp(tcp, "pending") == 0) {

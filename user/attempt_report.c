@@ -9,6 +9,7 @@
 
 #include "addr.h"
 #include "findings.h"
+#include "library_conn.h"
 #include "process.h"
 #include "timeline.h"
 
@@ -28,6 +29,8 @@ struct draft {
 	struct report_leg legs[ATTEMPT_LEGS_MAX];
 	struct report_tls tls;
 	struct report_certificate cert;
+	enum evidence cert_evidence;
+	struct report_registration registration;
 	struct findings findings;
 	char server[ADDR_TEXT_MAX];
 	char alert[ATTEMPT_REASON_MAX];
@@ -165,6 +168,30 @@ static void intervals_address(struct draft *d)
 	}
 }
 
+/* First application byte out: as the wire shows it, else as the library took it. 0: none. */
+static uint64_t register_start(const struct leg *l)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+	const struct registration *r = leg_registration(l);
+
+	if (h->client_app_ns)
+		return h->client_app_ns;
+	return r && h->complete_ns ? r->first_out_ns : 0;
+}
+
+/* The verdict, or the end of the wait for it. Nothing is known of its end where the plaintext is hidden and all is
+ * well. */
+static uint64_t register_end(const struct draft *d, const struct leg *l)
+{
+	const struct registration *r = leg_registration(l);
+
+	if (r && registration_settled(r))
+		return r->refused_ns ? r->refused_ns : r->accepted_ns;
+	if (d->verdict.outcome == OUTCOME_CONNECTED)
+		return 0;
+	return leg_end(l) ? leg_end(l) : d->until_ns;
+}
+
 static void intervals_leg(struct draft *d, const struct leg *l, int index)
 {
 	const struct leg *next = TAILQ_NEXT(l, by_attempt);
@@ -184,8 +211,8 @@ static void intervals_leg(struct draft *d, const struct leg *l, int index)
 		return;
 	end = leg_tls_end(l);
 	interval_add(d, PHASE_TLS, index, h->first_out_ns, end ? end : d->until_ns);
-	if (d->verdict.failed_phase == PHASE_REGISTER && l == d->winner && h->client_app_ns)
-		interval_add(d, PHASE_REGISTER, index, h->client_app_ns, leg_end(l) ? leg_end(l) : d->until_ns);
+	if (l == d->winner && register_start(l))
+		interval_add(d, PHASE_REGISTER, index, register_start(l), register_end(d, l));
 }
 
 static size_t timeline_fill(struct draft *d)
@@ -293,7 +320,8 @@ static void tls_split(const struct draft *d, const struct tls_handshake *h, uint
 
 static const char *alert_text(struct draft *d, const struct tls_handshake *h)
 {
-	const struct tls_alert_seen *alert = h->sent.kind ? &h->sent : &h->received;
+	const struct tls_alert_seen received = leg_alert_received(d->winner);
+	const struct tls_alert_seen *alert = h->sent.kind ? &h->sent : &received;
 	const char *name;
 
 	if (!alert->kind)
@@ -320,6 +348,7 @@ static void tls_fill(struct draft *d, const struct tls_handshake *h)
 		.server_ns = NS_UNKNOWN,
 		.client_ns = NS_UNKNOWN,
 		.alert = alert_text(d, h),
+		.joined_by = d->winner->library ? "random" : NULL,
 	};
 	if (h->has_client_hello) {
 		r->sni = h->client.sni[0] ? h->client.sni : NULL;
@@ -345,20 +374,47 @@ static enum tristate tristate_of(enum cert_match m)
 	return m == CERT_MATCH_UNKNOWN ? TRI_UNKNOWN : m == CERT_MATCH_YES ? TRI_YES : TRI_NO;
 }
 
-/* The certificate of the winner from the wire (TLS <= 1.2), and what it names. */
+/* The chain of the winner: from the wire (TLS <= 1.2), else as its library parsed it. */
+static const uint8_t *chain_of(const struct leg *l, size_t *ret_len, enum evidence *ret_evidence)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+
+	if (h->has_certificate) {
+		*ret_len = h->cert_list_len;
+		*ret_evidence = EVIDENCE_WIRE;
+		return h->cert_list;
+	}
+	if (!l->library || !l->library->chain_len)
+		return NULL;
+	*ret_len = l->library->chain_len;
+	*ret_evidence = EVIDENCE_LIBRARY;
+	return l->library->chain;
+}
+
+/* The certificate of the winner, and what it names. */
 static void names_read(struct draft *d, const char *domain, const char *server)
 {
 	const struct tls_handshake *h;
+	const uint8_t *chain;
+	size_t len;
 
 	d->names = (struct attempt_names){.domain = CERT_MATCH_UNKNOWN, .server = CERT_MATCH_UNKNOWN};
 	if (!d->winner)
 		return;
 	h = leg_handshake(d->winner);
-	if (!h->has_certificate || cert_chain_read(d->ctx->certs, h->cert_list, h->cert_list_len, &d->names.cert) < 0)
+	chain = chain_of(d->winner, &len, &d->cert_evidence);
+	if (!chain || cert_chain_read(d->ctx->certs, chain, len, &d->names.cert) < 0)
 		return;
 	d->names.domain = cert_names(d->names.cert, domain);
 	d->names.server = cert_names(d->names.cert, server);
 	d->names.now_s = ((int64_t)h->server_hello_ns + d->ctx->realtime_offset) / 1000000000;
+}
+
+static const char *verify_text(const struct leg *l)
+{
+	if (!l->library || l->library->verify_result == CBT_VERIFY_UNKNOWN)
+		return NULL;
+	return cert_verify_text(l->library->verify_result);
 }
 
 static void certificate_fill(struct draft *d)
@@ -366,7 +422,7 @@ static void certificate_fill(struct draft *d)
 	const struct cert_info *c = d->names.cert;
 
 	d->cert = (struct report_certificate){
-		.evidence = EVIDENCE_WIRE,
+		.evidence = d->cert_evidence,
 		.subject = c->subject,
 		.issuer = c->issuer,
 		.key_type = c->key_type,
@@ -378,12 +434,61 @@ static void certificate_fill(struct draft *d)
 		.not_before = c->not_before,
 		.not_after = c->not_after,
 		.chain_length = c->chain_length,
+		.verify = verify_text(d->winner),
 	};
 }
 
-/* Why no certificate can be shown; 0 if none was due yet. */
-static unsigned int certificate_missing(const struct tls_handshake *h)
+/* Who held the registration up: of each of its waits (for the stream, for the verdict) a round trip is the network's,
+ * the rest the server's; what lies between is the client's. */
+static void register_split(const struct leg *l, const struct registration *r, uint64_t start, uint64_t end,
+			   struct report_registration *ret)
 {
+	const uint64_t out[] = {start, r->asked_ns}, in[] = {r->stream_in_ns, end};
+	uint64_t network = 0, server = 0;
+
+	if (!l->rtt_ns || !r->stream_in_ns || !r->asked_ns || r->stream_in_ns < start || end < r->asked_ns)
+		return;
+	for (int i = 0; i < 2; i++) {
+		uint64_t wait = in[i] > out[i] ? in[i] - out[i] : 0, net = wait < l->rtt_ns ? wait : l->rtt_ns;
+
+		network += net;
+		server += wait - net;
+	}
+	if (network + server > end - start)
+		return;
+	ret->network_ns = (int64_t)network;
+	ret->server_ns = (int64_t)server;
+	ret->client_ns = (int64_t)(end - start - network - server);
+}
+
+static void registration_fill(struct draft *d, const struct leg *l, const struct registration *r)
+{
+	struct report_registration *g = &d->registration;
+	uint64_t start = register_start(l), end = r->refused_ns ? r->refused_ns : r->accepted_ns;
+
+	*g = (struct report_registration){
+		.protocol = r->protocol,
+		.component = r->component[0] ? r->component : NULL,
+		.result = r->refused_ns	   ? "failure"
+			  : r->accepted_ns ? "success"
+					   : NULL,
+		.error = r->error[0] ? r->error : NULL,
+		.start_ns = offset(start, d->verdict.start_ns),
+		.stream_ns = r->stream_in_ns > start ? offset(r->stream_in_ns, start) : NS_UNKNOWN,
+		.duration_ns = end > start ? offset(end, start) : NS_UNKNOWN,
+		.network_ns = NS_UNKNOWN,
+		.server_ns = NS_UNKNOWN,
+		.client_ns = NS_UNKNOWN,
+	};
+	if (end > start)
+		register_split(l, r, start, end, g);
+}
+
+/* Why no certificate can be shown; 0 if none was due yet. */
+static unsigned int certificate_missing(const struct leg *l, const struct tls_handshake *h)
+{
+	if (l->library && l->library->chain_cut)
+		return MISSING_TRUNCATED;
 	if (!h->has_server_hello)
 		return 0;
 	if (h->resumed_known && h->resumed)
@@ -391,6 +496,16 @@ static unsigned int certificate_missing(const struct tls_handshake *h)
 	if (h->server.version >= 0x0304)
 		return MISSING_NOT_VISIBLE;
 	return h->certificate_cut || h->truncated ? MISSING_TRUNCATED : 0;
+}
+
+/* Of a phase that was split, if it was. */
+static enum owner owner_of(int64_t network_ns, int64_t server_ns, int64_t client_ns)
+{
+	if (network_ns == NS_UNKNOWN)
+		return OWNER_NONE;
+	if (network_ns >= server_ns && network_ns >= client_ns)
+		return OWNER_NETWORK;
+	return server_ns >= client_ns ? OWNER_SERVER : OWNER_CLIENT;
 }
 
 static enum owner slowest_owner(const struct draft *d, enum phase phase)
@@ -404,11 +519,9 @@ static enum owner slowest_owner(const struct draft *d, enum phase phase)
 	case PHASE_WAIT:
 		return OWNER_CLIENT;
 	case PHASE_TLS:
-		if (d->tls.network_ns == NS_UNKNOWN)
-			return OWNER_NONE;
-		if (d->tls.network_ns >= d->tls.server_ns && d->tls.network_ns >= d->tls.client_ns)
-			return OWNER_NETWORK;
-		return d->tls.server_ns >= d->tls.client_ns ? OWNER_SERVER : OWNER_CLIENT;
+		return owner_of(d->tls.network_ns, d->tls.server_ns, d->tls.client_ns);
+	case PHASE_REGISTER:
+		return owner_of(d->registration.network_ns, d->registration.server_ns, d->registration.client_ns);
 	default:
 		return OWNER_NONE;
 	}
@@ -462,6 +575,7 @@ static void parts_fill(struct draft *d, struct report_attempt *r)
 	r->legs = d->legs;
 	if (d->winner && leg_tls_started(d->winner)) {
 		const struct tls_handshake *h = leg_handshake(d->winner);
+		const struct registration *g = leg_registration(d->winner);
 
 		tls_fill(d, h);
 		r->tls = &d->tls;
@@ -469,10 +583,14 @@ static void parts_fill(struct draft *d, struct report_attempt *r)
 			certificate_fill(d);
 			r->certificate = &d->cert;
 		} else {
-			r->certificate_missing = certificate_missing(h);
+			r->certificate_missing = certificate_missing(d->winner, h);
 		}
-		if (h->complete_ns)
+		if (h->complete_ns && g && register_start(d->winner)) {
+			registration_fill(d, d->winner, g);
+			r->registration = &d->registration;
+		} else if (h->complete_ns && !g) {
 			r->registration_missing = MISSING_NOT_VISIBLE;
+		}
 	}
 }
 
@@ -495,6 +613,7 @@ int attempt_report(const struct attempt *a, const struct attempt_context *ctx, c
 	d->a = a;
 	d->ctx = ctx;
 	d->winner = attempt_winner(a);
+	d->registration.network_ns = d->tls.network_ns = NS_UNKNOWN;
 	r.domain = attempt_domain(a, ctx);
 	r.server = attempt_server(a, ctx, d->server);
 	names_read(d, r.domain, r.server);

@@ -467,3 +467,8 @@ enum cert_match cert_names(const struct cert_info *info, const char *name)
 	ERR_pop_to_mark();
 	return yes ? CERT_MATCH_YES : CERT_MATCH_NO;
 }
+
+const char *cert_verify_text(int32_t code)
+{
+	return X509_verify_cert_error_string(code);
+}

@@ -48,4 +48,8 @@ int cert_chain_read(struct cert_cache *c, const uint8_t *list, size_t len, const
  */
 enum cert_match cert_names(const struct cert_info *info, const char *name);
 
+/* What a verification with result @code (X509_V_*) said, in OpenSSL's words: "ok", "certificate has expired". Lives for
+ * ever. */
+const char *cert_verify_text(int32_t code);
+
 #endif

@@ -8,7 +8,7 @@
 
 /* The kind goes into the key, so that one table and one bound serve all three. Cookies count up from 1 and stay far
  * below 2^44. */
-enum kind { KIND_SOCKET = 1, KIND_MESSAGE = 2, KIND_PROCESS = 3 };
+enum kind { KIND_LIBRARY = 0, KIND_SOCKET = 1, KIND_MESSAGE = 2, KIND_PROCESS = 3 };
 
 struct claim {
 	uint64_t key;
@@ -89,4 +89,20 @@ bool claims_has_message(const struct claims *c, uint64_t cookie, uint16_t id)
 bool claims_has_process(const struct claims *c, uint32_t tgid)
 {
 	return table_find(c->by_key, claim_key(KIND_PROCESS, tgid, 0));
+}
+
+/* Its 64 bits count ns since boot times eight: the two that the kind takes are not used in the machine's lifetime. */
+static uint64_t library_key(uint64_t conn)
+{
+	return (uint64_t)KIND_LIBRARY << 62 | (conn & ((1ULL << 62) - 1));
+}
+
+void claims_add_library(struct claims *c, uint64_t conn)
+{
+	claim_add(c, library_key(conn));
+}
+
+bool claims_has_library(const struct claims *c, uint64_t conn)
+{
+	return table_find(c->by_key, library_key(conn));
 }

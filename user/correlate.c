@@ -203,6 +203,16 @@ void correlate_event(struct correlator *c, const struct cbt_hdr *ev)
 	case CBT_EV_LOST:
 		on_lost(c, (const struct cbt_ev_lost *)ev);
 		break;
+	case CBT_EV_LIB_HELLO:
+	case CBT_EV_LIB_CERT:
+	case CBT_EV_LIB_ERROR:
+	case CBT_EV_LIB_ELEMENT:
+	case CBT_EV_LIB_CLOSE:
+		correlate_library(c, ev);
+		break;
+	case CBT_EV_LIB_PROC:
+		correlate_library_proc(c, (const struct cbt_ev_lib_proc *)ev);
+		break;
 	case CBT_EV_HOST:
 		memcpy(c->host, ((const struct cbt_ev_host *)ev)->host, sizeof(c->host));
 		c->realtime_offset = ((const struct cbt_ev_host *)ev)->realtime_offset;
@@ -211,7 +221,7 @@ void correlate_event(struct correlator *c, const struct cbt_hdr *ev)
 		c->realtime_offset = ((const struct cbt_ev_clock *)ev)->realtime_offset;
 		break;
 	default:
-		/* CBT_EV_END is the caller's to act on; library events and those of a later version are skipped. */
+		/* CBT_EV_END is the caller's to act on; those of a later version are skipped. */
 		break;
 	}
 }
@@ -250,6 +260,8 @@ static uint16_t message_id(const struct cbt_ev_dns *ev)
 
 enum correlate_claim correlate_claims(const struct correlator *c, const struct cbt_hdr *ev)
 {
+	uint64_t conn;
+
 	switch (ev->type) {
 	case CBT_EV_DNS:
 		if (claims_has_message(c->claims, ev->cookie, message_id((const struct cbt_ev_dns *)ev)))
@@ -262,6 +274,16 @@ enum correlate_claim correlate_claims(const struct correlator *c, const struct c
 		if (claims_has_socket(c->claims, ev->cookie))
 			return CLAIM_YES;
 		return socket_undecided(c, ev) ? CLAIM_UNDECIDED : CLAIM_NO;
+	case CBT_EV_LIB_HELLO:
+	case CBT_EV_LIB_CERT:
+	case CBT_EV_LIB_ERROR:
+	case CBT_EV_LIB_ELEMENT:
+	case CBT_EV_LIB_CLOSE:
+		memcpy(&conn, ev + 1, sizeof(conn));
+		if (claims_has_library(c->claims, conn))
+			return CLAIM_YES;
+		return library_undecided(c, conn) ? CLAIM_UNDECIDED : CLAIM_NO;
+	case CBT_EV_LIB_PROC:
 	case CBT_EV_EXEC:
 	case CBT_EV_EXIT:
 	case CBT_EV_PROC:
@@ -290,6 +312,7 @@ struct correlator *correlator_new(const struct correlate_config *config, const s
 	TAILQ_INIT(&c->dns_conns_by_age);
 	TAILQ_INIT(&c->attempts);
 	TAILQ_INIT(&c->loose);
+	TAILQ_INIT(&c->libraries_by_age);
 	c->handler = *handler;
 	c->idle_ns = config->idle_ns ? config->idle_ns : IDLE_DEFAULT_NS;
 	c->next_due = UINT64_MAX;
@@ -298,8 +321,9 @@ struct correlator *correlator_new(const struct correlate_config *config, const s
 	c->processes = table_new();
 	c->legs = table_new();
 	c->dns_conns = table_new();
+	c->libraries = table_new();
 	c->ports = calloc(config->n_ports + 1, sizeof(*c->ports));
-	if (!c->certs || !c->claims || !c->processes || !c->legs || !c->dns_conns || !c->ports ||
+	if (!c->certs || !c->claims || !c->processes || !c->legs || !c->dns_conns || !c->libraries || !c->ports ||
 	    (config->domain && !(c->domain = strdup(config->domain))) ||
 	    (config->server && !(c->server = strdup(config->server)))) {
 		correlator_free(c);
@@ -323,6 +347,7 @@ void correlator_free(struct correlator *c)
 	struct leg_list sessions = TAILQ_HEAD_INITIALIZER(sessions);
 	struct attempt *a;
 	struct lookup *l;
+	struct library_conn *library;
 	struct dns_conn *d;
 	struct process *p;
 	struct leg *leg;
@@ -342,11 +367,14 @@ void correlator_free(struct correlator *c)
 		TAILQ_REMOVE(&sessions, leg, by_attempt);
 		leg_drop(c, leg);
 	}
+	while ((library = TAILQ_FIRST(&c->libraries_by_age)))
+		library_drop(c, library);
 	while ((p = TAILQ_FIRST(&c->processes_by_age)))
 		process_drop(c, p);
 	table_free(c->processes);
 	table_free(c->legs);
 	table_free(c->dns_conns);
+	table_free(c->libraries);
 	claims_free(c->claims);
 	cert_cache_free(c->certs);
 	free(c->ports);

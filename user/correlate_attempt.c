@@ -90,6 +90,8 @@ void leg_drop(struct correlator *c, struct leg *l)
 	/* A socket that connected again has handed its cookie to the next leg. */
 	if (table_find(c->legs, l->key) == l)
 		table_remove(c->legs, l->key);
+	if (l->library)
+		library_drop(c, l->library);
 	session_free(l->session);
 	leg_free(l);
 	process_put(c, p);
@@ -108,7 +110,7 @@ static void session_open(struct correlator *c, struct leg *l, uint64_t attempt_i
 {
 	struct leg up = *l;
 
-	l->session = session_new(++c->last_session_id, attempt_id, leg_handshake(l)->complete_ns, domain, server);
+	l->session = session_new(++c->last_session_id, attempt_id, leg_session_start(l), domain, server);
 	if (!l->session) {
 		correlator_refused(c);
 		leg_drop(c, l);
@@ -161,7 +163,7 @@ void attempt_end(struct correlator *c, struct attempt *a, uint64_t interrupted_n
 		TAILQ_REMOVE(&a->legs, l, by_attempt);
 		l->attempt = NULL;
 		correlator_tap_done(c, l->key);
-		if (l == winner && v.outcome == OUTCOME_CONNECTED && !hidden)
+		if (l == winner && (v.outcome == OUTCOME_CONNECTED || v.outcome == OUTCOME_REGISTERED) && !hidden)
 			session_open(c, l, a->id, domain, server);
 		else
 			leg_drop(c, l);

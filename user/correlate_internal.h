@@ -7,6 +7,7 @@
  *	correlate_process.c	processes
  *	correlate_dns.c		questions: whose, and which attempt's
  *	correlate_leg.c		connects: whose, and which attempt's
+ *	correlate_library.c	what the TLS library tells: of which leg
  *	correlate_attempt.c	attempts open and end; sessions
  *
  * Bounds, and what goes first when one is reached: processes without anything in flight, longest unseen; questions that
@@ -28,6 +29,7 @@
 #define ATTEMPTS_MAX	  4096
 #define LEGS_MAX	  16384
 #define DNS_CONNS_MAX	  1024
+#define LIBRARIES_MAX	  4096
 #define LOOKUPS_LOOSE_MAX 16384
 #define UPSTREAM_SCAN_MAX 1024 /* questions looked at for a forwarder's */
 #define IDLE_DEFAULT_NS	  10000000000ULL
@@ -60,7 +62,8 @@ struct correlator {
 
 	struct cert_cache *certs;
 	struct claims *claims;
-	struct table *processes, *legs, *dns_conns;
+	struct table *processes, *legs, *dns_conns, *libraries;
+	struct library_conn_list libraries_by_age;
 	struct process_list processes_by_age;
 	struct dns_conn_list dns_conns_by_age;
 	struct attempt_list attempts;
@@ -113,6 +116,15 @@ void correlate_connect(struct correlator *c, const struct cbt_ev_connect *ev);
 void correlate_tcp(struct correlator *c, const struct cbt_ev_tcp *ev);
 void correlate_state(struct correlator *c, const struct cbt_ev_state *ev);
 void correlate_release(struct correlator *c, const struct cbt_ev_release *ev);
+
+/* correlate_library.c */
+
+void correlate_library(struct correlator *c, const struct cbt_hdr *ev);
+void correlate_library_proc(struct correlator *c, const struct cbt_ev_lib_proc *ev);
+/* Its ClientHello has been read: does the library know it? */
+void leg_join(struct correlator *c, struct leg *leg);
+void library_drop(struct correlator *c, struct library_conn *l);
+bool library_undecided(const struct correlator *c, uint64_t conn);
 
 /* correlate_attempt.c */
 

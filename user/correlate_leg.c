@@ -328,6 +328,7 @@ void correlate_tcp(struct correlator *c, const struct cbt_ev_tcp *ev)
 		l->lost = true;
 	had_end = leg_tcp_end(l);
 	leg_segment(l, ev);
+	leg_join(c, l);
 	leg_compare_sni(c, l);
 	leg_changed(c, l, had_end);
 }

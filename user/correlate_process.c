@@ -74,6 +74,7 @@ struct process *process_get(struct correlator *c, uint32_t tgid, const char *com
 		p->key = tgid;
 		TAILQ_INIT(&p->lookups);
 		TAILQ_INIT(&p->attempts);
+		TAILQ_INIT(&p->libraries);
 		if (table_insert(c->processes, p) < 0) {
 			free(p);
 			correlator_refused(c);

@@ -67,6 +67,20 @@ static void find_leg(const struct leg *l, const struct leg *winner, struct findi
 			    "%s did not work, %s was next", l->target, next->target);
 }
 
+/* Only what was over by then cost the attempt anything. */
+static void find_nagle(const struct leg *winner, uint64_t end_ns, struct findings *f)
+{
+	const struct tls_handshake *h = leg_handshake(winner);
+
+	if (!winner->nagle_ns || winner->nagle_ns > end_ns)
+		return;
+	finding_add(f, "nagle_delayed_ack",
+		    h->complete_ns && winner->nagle_ns > h->complete_ns ? PHASE_REGISTER : PHASE_TLS,
+		    winner->nagle_cost_ns,
+		    "the server's next bytes came only when this host's delayed ACK went out: Nagle's algorithm is on "
+		    "there");
+}
+
 static void find_tls(const struct leg *winner, struct findings *f)
 {
 	const struct tls_handshake *h = leg_handshake(winner);
@@ -108,7 +122,9 @@ void findings_collect(const struct attempt *a, const struct attempt_names *names
 		find_dns(lo, ret);
 	TAILQ_FOREACH (le, &a->legs, by_attempt)
 		find_leg(le, winner, ret);
-	if (winner)
+	if (winner) {
 		find_tls(winner, ret);
+		find_nagle(winner, verdict->end_ns, ret);
+	}
 	find_certificate(names, verdict, ret);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "library_conn.h"
+
 struct leg *leg_new(const struct cbt_ev_connect *ev)
 {
 	struct leg *l = calloc(1, sizeof(*l));
@@ -74,6 +76,34 @@ static void rtt_track(struct leg *l, const struct cbt_ev_tcp *ev)
 	}
 }
 
+#define HELD_MIN_NS 20000000ULL /* Linux holds an ACK back for 40 ms (TCP_DELACK_MIN), others for up to 200 */
+#define PROMPT_NS   2000000ULL	/* beyond a round trip: the server only had to send */
+
+static void nagle_track(struct leg *l, const struct cbt_ev_tcp *ev)
+{
+	if (ev->flags & (CBT_TCP_SYN | CBT_TCP_FIN | CBT_TCP_RST))
+		return;
+	if (ev->dir == CBT_OUT) {
+		bool news = (int32_t)(ev->ack - l->acked) > 0;
+
+		l->bare_ack_ns = 0;
+		if (news && !ev->seg_len && l->data_in_ns && ev->h.ts - l->data_in_ns >= HELD_MIN_NS) {
+			l->bare_ack_ns = ev->h.ts;
+			l->bare_ack_held_ns = ev->h.ts - l->data_in_ns;
+		}
+		l->acked = ev->ack;
+		return;
+	}
+	if (!ev->seg_len)
+		return;
+	if (l->bare_ack_ns && l->rtt_ns && ev->h.ts - l->bare_ack_ns <= l->rtt_ns + PROMPT_NS) {
+		l->nagle_ns = ev->h.ts;
+		l->nagle_cost_ns += l->bare_ack_held_ns;
+	}
+	l->bare_ack_ns = 0;
+	l->data_in_ns = ev->h.ts;
+}
+
 static void syn_out(struct leg *l, const struct cbt_ev_tcp *ev)
 {
 	l->syn_sent++;
@@ -125,6 +155,7 @@ void leg_segment(struct leg *l, const struct cbt_ev_tcp *ev)
 	if (ev->part == CBT_PART_FIRST) {
 		control_segment(l, ev);
 		rtt_track(l, ev);
+		nagle_track(l, ev);
 		if (ev->seg_len)
 			stream_segment(s, first, ev->seg_len, ev->h.ts);
 	}
@@ -185,6 +216,34 @@ bool leg_tls_complete(const struct leg *l)
 	return leg_handshake(l)->complete_ns != 0;
 }
 
+const struct registration *leg_registration(const struct leg *l)
+{
+	return l->library && !l->library->registration.not_xmpp ? &l->library->registration : NULL;
+}
+
+struct tls_alert_seen leg_alert_received(const struct leg *l)
+{
+	const struct tls_handshake *h = leg_handshake(l);
+
+	if (!l->library || h->received.kind == TLS_ALERT_PLAIN)
+		return h->received;
+	if (l->library->alert_received == LIBRARY_ALERT_NONE)
+		return (struct tls_alert_seen){0};
+	return (struct tls_alert_seen){
+		.kind = TLS_ALERT_PLAIN,
+		.level = 2,
+		.description = (uint8_t)l->library->alert_received,
+		.ts = h->received.kind ? h->received.ts : l->library->alert_ns,
+	};
+}
+
+uint64_t leg_session_start(const struct leg *l)
+{
+	const struct registration *r = leg_registration(l);
+
+	return r && registration_accepted(r) ? r->accepted_ns : leg_handshake(l)->complete_ns;
+}
+
 bool leg_ended(const struct leg *l)
 {
 	return l->closed_ns || l->released_ns;
@@ -202,7 +261,9 @@ bool leg_failed(const struct leg *l)
 {
 	const struct tls_handshake *h = leg_handshake(l);
 
-	return leg_end(l) || leg_not_tls(l) || h->sent.kind || h->received.kind;
+	const struct registration *r = leg_registration(l);
+
+	return leg_end(l) || leg_not_tls(l) || h->sent.kind || leg_alert_received(l).kind || (r && r->refused_ns);
 }
 
 uint64_t leg_tcp_start(const struct leg *l)
@@ -265,6 +326,6 @@ uint64_t leg_tls_end(const struct leg *l)
 
 	if (h->complete_ns)
 		return h->complete_ns;
-	alert = earliest(h->sent.ts, h->received.ts);
+	alert = earliest(h->sent.ts, leg_alert_received(l).ts);
 	return earliest(alert, leg_end(l));
 }

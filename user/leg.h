@@ -13,6 +13,8 @@
 #include "tls.h"
 
 struct attempt;
+struct library_conn;
+struct registration;
 struct process;
 struct session;
 
@@ -46,7 +48,15 @@ struct leg {
 	uint32_t timed_end; /* sequence number whose ACK is awaited */
 	uint64_t timed_ns;  /* when it left; 0 none */
 
+	/* Nagle's algorithm at the server against this host's delayed ACK: what the server had next came only when a
+	 * bare ACK went out that had been held back. */
+	uint64_t data_in_ns;			/* latest segment with data in */
+	uint64_t bare_ack_ns, bare_ack_held_ns; /* latest bare ACK that was held back, and for how long; 0 none */
+	uint32_t acked;				/* greatest acknowledgement out */
+	uint64_t nagle_ns, nagle_cost_ns;	/* when such bytes came in last, and the waits' sum */
+
 	struct tls_conn *tls;
+	struct library_conn *library; /* what its TLS library tells of it; NULL not (yet) known */
 };
 
 TAILQ_HEAD(leg_list, leg);
@@ -65,6 +75,15 @@ bool leg_tls_started(const struct leg *l);
 bool leg_tls_complete(const struct leg *l);
 /* Did either side speak something else? */
 bool leg_not_tls(const struct leg *l);
+
+/* Its plaintext, if that is visible and XMPP as far as it goes; NULL otherwise. */
+const struct registration *leg_registration(const struct leg *l);
+/* A fatal alert of the server. The library's word counts more than the wire's, where an encrypted close_notify looks
+ * the same. */
+struct tls_alert_seen leg_alert_received(const struct leg *l);
+
+/* When a session begins on it: with the registration, else with the handshake complete. */
+uint64_t leg_session_start(const struct leg *l);
 
 /* Is the connection gone for its owner: closed by the kernel or released? */
 bool leg_ended(const struct leg *l);

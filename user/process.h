@@ -4,6 +4,7 @@
 #define CBTRACE_PROCESS_H
 
 #include "attempt.h"
+#include "library_conn.h"
 
 #define PROCESS_PAST_MAX      8	 /* attempts remembered after their end, to recognise retries */
 #define PROCESS_ADDRESSES_MAX 16 /* addresses remembered of each */
@@ -26,9 +27,11 @@ struct process {
 	char comm[CBT_COMM_LEN];
 	char *cgroup; /* NULL unknown */
 	bool forwarder;
-	uint64_t exit_ns;	    /* 0 lives */
-	unsigned int refs;	    /* attempts, legs and lookups that point here */
-	struct lookup_list lookups; /* of no attempt */
+	uint64_t exit_ns;		    /* 0 lives */
+	unsigned int refs;		    /* attempts, legs and lookups that point here */
+	struct library_conn_list libraries; /* its TLS connections as its library sees them, the latest first */
+	uint8_t library;		    /* enum cbt_library_state; 0 unknown */
+	struct lookup_list lookups;	    /* of no attempt */
 	size_t n_lookups;
 	struct attempt_list attempts;	    /* in flight */
 	struct past past[PROCESS_PAST_MAX]; /* the latest first */

@@ -125,6 +125,8 @@ struct report_tls {
 	const char *version, *cipher, *sni, *alpn, *alert; /* NULL unknown */
 	enum tristate resumed, hello_retry, client_cert_requested;
 	int64_t network_ns, server_ns, client_ns; /* NS_UNKNOWN */
+	const char *joined_by; /* what ties it to what its library told: "random" (of the ClientHello); NULL: nothing
+				  does */
 };
 
 struct report_certificate {
@@ -135,11 +137,17 @@ struct report_certificate {
 	enum tristate domain_match, server_match, self_signed;
 	int64_t not_before, not_after; /* s since the epoch */
 	unsigned int chain_length;
+	const char *verify; /* what the client's own verification said, OpenSSL's words; NULL unknown */
 };
 
 struct report_registration {
-	const char *protocol, *component, *result, *error;
-	int64_t start_ns, duration_ns;
+	const char *protocol, *component;	  /* NULL unknown */
+	const char *result;			  /* "success", "failure"; NULL: no verdict came */
+	const char *error;			  /* condition with underscores; NULL */
+	int64_t start_ns;			  /* first application byte out */
+	int64_t stream_ns;			  /* from there to the server's stream header; NS_UNKNOWN */
+	int64_t duration_ns;			  /* from there to the verdict; NS_UNKNOWN */
+	int64_t network_ns, server_ns, client_ns; /* of the duration; NS_UNKNOWN */
 };
 
 struct report_finding {
@@ -196,6 +204,7 @@ struct report_session {
 	const char *end_reason, *ended_by;		      /* NULL while up */
 	int64_t bytes_in, bytes_out, stanzas_in, stanzas_out; /* NS_UNKNOWN */
 	int64_t last_inbound_real_ns, rtt_ns, retransmits;    /* NS_UNKNOWN */
+	int64_t login_real_ns, login_response_ns;	      /* first stanza in, and the client's answer; NS_UNKNOWN */
 	unsigned int missing;
 };
 
@@ -207,9 +216,14 @@ struct report_lost {
 struct report_handler {
 	void (*attempt)(const struct report_attempt *a, void *arg);
 	void (*session)(const struct report_session *s, void *arg);
+	/* Between its two: something came or went. @response_ns: how long the client took to answer the request that
+	 * this answers; 0 none. */
+	void (*session_progress)(const struct report_session *s, int64_t response_ns, void *arg);
 	void (*lookup)(const struct report_lookup *l, int64_t start_real_ns, void *arg);
 	void (*leg)(const struct report_leg *l, int64_t start_real_ns, void *arg);
 	void (*lost)(const struct report_lost *l, void *arg);
+	/* Of a process, whether its TLS library can be looked into: enum cbt_library_state. */
+	void (*library)(unsigned int state, void *arg);
 	/* The tap of this socket has told what it can; the live source may close it. */
 	void (*tap_done)(uint64_t cookie, void *arg);
 	void *arg;

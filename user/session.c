@@ -3,9 +3,11 @@
 #include "session.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "library_conn.h"
 #include "process.h"
 
 struct session *session_new(uint64_t id, uint64_t attempt, uint64_t start_ns, const char *domain, const char *server)
@@ -31,33 +33,104 @@ void session_free(struct session *s)
 	free(s);
 }
 
-static void end_fill(const struct leg *l, struct report_session *r)
+static bool close_notify_sent(const struct leg *l)
 {
+	return leg_handshake(l)->close_notify_sent || (l->library && l->library->close_sent_ns);
+}
+
+static bool close_notify_received(const struct leg *l)
+{
+	return leg_handshake(l)->close_notify_received || (l->library && l->library->close_received_ns);
+}
+
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+	return !a ? b : !b ? a : a < b ? a : b;
+}
+
+/* Who took the first step to an orderly end: the stream's end tag and close_notify come before the FIN that the wire
+ * shows, which may be the other side's. */
+static bool server_closed_first(const struct leg *l)
+{
+	const struct registration *g = leg_registration(l);
+	uint64_t client, server;
+
+	if (!g)
+		return l->server_closed_first;
+	client = earliest(g->stream_closed_ns[CBT_OUT], l->library->close_sent_ns);
+	server = earliest(g->stream_closed_ns[CBT_IN], l->library->close_received_ns);
+	server = earliest(server, l->fin_in_ns);
+	client = earliest(client, l->fin_out_ns);
+	return server && (!client || server < client);
+}
+
+/* "stream_error:CONDITION" */
+static const char *stream_error_text(const struct registration *g, char *buf, size_t size)
+{
+	snprintf(buf, size, "stream_error:%s", g->stream_error);
+	return buf;
+}
+
+static void end_fill(const struct leg *l, struct report_session *r, char *buf, size_t size)
+{
+	const struct registration *g = leg_registration(l);
 	uint64_t exit_ns = l->process->exit_ns;
 
-	if (l->sk_err == ETIMEDOUT) {
+	if (g && g->stream_error[0]) {
+		r->end_reason = stream_error_text(g, buf, size);
+		r->ended_by = g->stream_error_by_client ? "client" : "server";
+	} else if (l->sk_err == ETIMEDOUT) {
 		r->end_reason = "timeout";
 		r->ended_by = "network";
 	} else if (l->rst_in_ns || l->sk_err == ECONNRESET || l->sk_err == EPIPE) {
 		r->end_reason = "reset";
 		r->ended_by = "server";
-	} else if (l->server_closed_first) {
-		r->end_reason = leg_handshake(l)->close_notify_received ? "close_notify" : "fin";
+	} else if (server_closed_first(l)) {
+		r->end_reason = close_notify_received(l) ? "close_notify" : "fin";
 		r->ended_by = "server";
 	} else if (exit_ns && exit_ns <= leg_end(l)) {
 		r->end_reason = "process_exit";
 		r->ended_by = "process";
 	} else {
-		r->end_reason = leg_handshake(l)->close_notify_sent ? "close_notify" : l->rst_out_ns ? "reset" : "fin";
+		r->end_reason = close_notify_sent(l) ? "close_notify" : l->rst_out_ns ? "reset" : "fin";
 		r->ended_by = "client";
 	}
 }
 
-void session_report(const struct session *s, const struct leg *l, int64_t realtime_offset,
-		    const struct report_handler *handler)
+static int64_t real(uint64_t ts, int64_t realtime_offset)
+{
+	return ts ? (int64_t)ts + realtime_offset : NS_UNKNOWN;
+}
+
+/* What its plaintext tells, if that is visible. */
+static void stanzas_fill(const struct leg *l, int64_t realtime_offset, struct report_session *r)
+{
+	const struct registration *g = leg_registration(l);
+
+	if (!g || !registration_accepted(g)) {
+		r->missing |= MISSING_NOT_VISIBLE;
+		return;
+	}
+	r->component = g->component[0] ? g->component : NULL;
+	r->registered_known = r->registered = true;
+	r->bytes_in = (int64_t)g->bytes[CBT_IN];
+	r->bytes_out = (int64_t)g->bytes[CBT_OUT];
+	r->stanzas_in = (int64_t)g->stanzas[CBT_IN];
+	r->stanzas_out = (int64_t)g->stanzas[CBT_OUT];
+	r->last_inbound_real_ns = real(g->last_inbound_ns, realtime_offset);
+	r->login_real_ns = real(g->login_ns, realtime_offset);
+	if (g->login_answer_ns > g->login_ns)
+		r->login_response_ns = (int64_t)(g->login_answer_ns - g->login_ns);
+	if (g->gap)
+		r->missing |= MISSING_TRUNCATED;
+}
+
+static void session_fill(const struct session *s, const struct leg *l, int64_t realtime_offset,
+			 struct report_session *r)
 {
 	uint64_t end = leg_end(l);
-	struct report_session r = {
+
+	*r = (struct report_session){
 		.id = s->id,
 		.attempt = s->attempt,
 		.pid = (uint32_t)l->process->key,
@@ -67,7 +140,7 @@ void session_report(const struct session *s, const struct leg *l, int64_t realti
 		.remote = l->remote,
 		.state = end ? SESSION_DOWN : SESSION_UP,
 		.start_real_ns = (int64_t)s->start_ns + realtime_offset,
-		.end_real_ns = end ? (int64_t)end + realtime_offset : NS_UNKNOWN,
+		.end_real_ns = real(end, realtime_offset),
 		.duration_ns = end > s->start_ns ? (int64_t)(end - s->start_ns)
 			       : end		 ? 0
 						 : NS_UNKNOWN,
@@ -78,11 +151,33 @@ void session_report(const struct session *s, const struct leg *l, int64_t realti
 		.last_inbound_real_ns = NS_UNKNOWN,
 		.rtt_ns = l->rtt_ns ? (int64_t)l->rtt_ns : NS_UNKNOWN,
 		.retransmits = NS_UNKNOWN,
-		.missing = MISSING_NOT_VISIBLE,
+		.login_real_ns = NS_UNKNOWN,
+		.login_response_ns = NS_UNKNOWN,
 	};
+	stanzas_fill(l, realtime_offset, r);
+}
 
-	if (end)
-		end_fill(l, &r);
-	if (handler->session)
-		handler->session(&r, handler->arg);
+void session_report(const struct session *s, const struct leg *l, int64_t realtime_offset,
+		    const struct report_handler *handler)
+{
+	char reason[64];
+	struct report_session r;
+
+	if (!handler->session)
+		return;
+	session_fill(s, l, realtime_offset, &r);
+	if (r.state == SESSION_DOWN)
+		end_fill(l, &r, reason, sizeof(reason));
+	handler->session(&r, handler->arg);
+}
+
+void session_progress(const struct session *s, const struct leg *l, uint64_t response_ns, int64_t realtime_offset,
+		      const struct report_handler *handler)
+{
+	struct report_session r;
+
+	if (!handler->session_progress)
+		return;
+	session_fill(s, l, realtime_offset, &r);
+	handler->session_progress(&r, (int64_t)response_ns, handler->arg);
 }

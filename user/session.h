@@ -19,4 +19,8 @@ void session_free(struct session *s); /* accepts NULL */
 void session_report(const struct session *s, const struct leg *l, int64_t realtime_offset,
 		    const struct report_handler *handler);
 
+/* Something came or went on it. @response_ns: see struct report_handler. */
+void session_progress(const struct session *s, const struct leg *l, uint64_t response_ns, int64_t realtime_offset,
+		      const struct report_handler *handler);
+
 #endif

@@ -201,6 +201,7 @@ static void put_tls(struct json *j, const struct report_tls *t)
 	put_ns(j, "server_ns", t->server_ns);
 	put_ns(j, "client_ns", t->client_ns);
 	json_string(j, "alert", t->alert);
+	json_string(j, "joined_by", t->joined_by);
 	json_object_end(j);
 }
 
@@ -222,8 +223,10 @@ static void put_certificate(struct json *j, const struct report_certificate *c)
 	put_tristate(j, "server_match", c->server_match);
 	json_time(j, "not_before", c->not_before, 0);
 	json_time(j, "not_after", c->not_after, 0);
+	json_string(j, "key_type", c->key_type);
 	json_uint(j, "chain_length", c->chain_length);
 	put_tristate(j, "self_signed", c->self_signed);
+	json_string(j, "verify", c->verify);
 	json_object_end(j);
 }
 
@@ -239,7 +242,23 @@ static void put_registration(struct json *j, const struct report_registration *r
 	json_string(j, "result", r->result);
 	json_string(j, "error", r->error);
 	put_ns(j, "start_ns", r->start_ns);
+	put_ns(j, "stream_ns", r->stream_ns);
 	put_ns(j, "duration_ns", r->duration_ns);
+	put_ns(j, "network_ns", r->network_ns);
+	put_ns(j, "server_ns", r->server_ns);
+	put_ns(j, "client_ns", r->client_ns);
+	json_object_end(j);
+}
+
+static void put_login(struct json *j, const struct report_session *r)
+{
+	if (r->login_real_ns == NS_UNKNOWN) {
+		json_null(j, "first_login");
+		return;
+	}
+	json_object(j, "first_login");
+	put_real_ns(j, "at", r->login_real_ns);
+	put_ns(j, "response_ns", r->login_response_ns);
 	json_object_end(j);
 }
 
@@ -375,8 +394,7 @@ static void on_session(const struct report_session *r, void *arg)
 	put_ns(j, "stanzas_in", r->stanzas_in);
 	put_ns(j, "stanzas_out", r->stanzas_out);
 	put_real_ns(j, "last_inbound", r->last_inbound_real_ns);
-	/* Logins are stanzas, which only the library probes see. */
-	json_null(j, "first_login");
+	put_login(j, r);
 	put_ns(j, "rtt_ns", r->rtt_ns);
 	put_ns(j, "retransmits", r->retransmits);
 	put_missing(j, r->missing);

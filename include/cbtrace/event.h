@@ -338,9 +338,10 @@ enum cbt_close_how {
 struct cbt_ev_lib_close {
 	struct cbt_hdr h;
 	__u64 conn;
-	__u64 bytes[2]; /* plaintext so far, index enum cbt_dir */
-	__u8 how;	/* enum cbt_close_how */
-	__u8 pad[7];	/* 0 */
+	__u64 bytes[2];	     /* plaintext so far, index enum cbt_dir */
+	__s32 verify_result; /* as in cbt_ev_lib_error */
+	__u8 how;	     /* enum cbt_close_how */
+	__u8 pad[3];	     /* 0 */
 };
 
 enum cbt_library_state {

@@ -470,6 +470,89 @@ void script_lost(struct script *s, unsigned int stage, uint64_t count, uint64_t 
 	emit(s, &e, sizeof(e), CBT_EV_LOST, 0);
 }
 
+/* --- The TLS library --- */
+
+void script_lib_hello(struct script *s, uint64_t conn, uint64_t cookie)
+{
+	struct cbt_ev_lib_hello e = {.h = {.tgid = s->tgid, .tid = s->tid}, .conn = conn};
+
+	memset(e.random, (int)cookie, sizeof(e.random));
+	emit(s, &e, sizeof(e), CBT_EV_LIB_HELLO, 0);
+}
+
+void script_lib_cert(struct script *s, uint64_t conn, uint16_t index, const void *der, size_t len)
+{
+	for (size_t off = 0; off < len;) {
+		struct {
+			struct cbt_ev_lib_cert ev;
+			uint8_t data[CBT_DATA_MAX];
+		} e = {.ev = {.h = {.tgid = s->tgid, .tid = s->tid}, .conn = conn, .index = index}};
+		size_t n = len - off < CBT_DATA_MAX ? len - off : CBT_DATA_MAX;
+
+		e.ev.der_len = (uint32_t)len;
+		e.ev.off = (uint32_t)off;
+		e.ev.data_len = (uint16_t)n;
+		memcpy(e.data, (const uint8_t *)der + off, n);
+		emit(s, &e, sizeof(e.ev) + n, CBT_EV_LIB_CERT, 0);
+		off += n;
+	}
+}
+
+void script_lib_error(struct script *s, uint64_t conn, int reason, int verify)
+{
+	struct cbt_ev_lib_error e = {
+		.h = {.tgid = s->tgid, .tid = s->tid}, .conn = conn, .reason = reason, .verify_result = verify};
+
+	emit(s, &e, sizeof(e), CBT_EV_LIB_ERROR, 0);
+}
+
+static void lib_element(struct script *s, const struct cbt_ev_lib_element *what, const char *name, const char *child,
+			const char *address)
+{
+	struct {
+		struct cbt_ev_lib_element ev;
+		char data[CBT_ELEMENT_DATA_MAX];
+	} e = {.ev = *what};
+
+	e.ev.h = (struct cbt_hdr){.tgid = s->tgid, .tid = s->tid};
+	e.ev.start_ns = s->now;
+	e.ev.bytes = s->now; /* never falling is all that matters */
+	e.ev.verify_result = CBT_VERIFY_UNKNOWN;
+	snprintf(e.ev.name, sizeof(e.ev.name), "%s", name);
+	snprintf(e.ev.child, sizeof(e.ev.child), "%s", child);
+	e.ev.data_len = (uint16_t)strlen(address);
+	memcpy(e.data, address, e.ev.data_len);
+	emit(s, &e, sizeof(e.ev) + e.ev.data_len, CBT_EV_LIB_ELEMENT, 0);
+}
+
+void script_lib_element(struct script *s, uint64_t conn, int dir, const char *name, const char *more)
+{
+	bool open = strcmp(name, "stream") == 0;
+	struct cbt_ev_lib_element e = {
+		.conn = conn, .dir = (uint8_t)dir, .kind = open ? CBT_ELEMENT_STREAM_OPEN : CBT_ELEMENT_CHILD};
+
+	lib_element(s, &e, name, open ? "" : more, open ? more : "");
+}
+
+void script_lib_stanza(struct script *s, uint64_t conn, int dir, const char *name, int type, uint64_t id)
+{
+	struct cbt_ev_lib_element e = {
+		.conn = conn, .dir = (uint8_t)dir, .kind = CBT_ELEMENT_CHILD, .type = (uint8_t)type, .id_hash = id};
+
+	lib_element(s, &e, name, "", "");
+}
+
+void script_lib_close(struct script *s, uint64_t conn, int how)
+{
+	struct cbt_ev_lib_close e = {.h = {.tgid = s->tgid, .tid = s->tid},
+				     .conn = conn,
+				     .bytes = {200, 300},
+				     .verify_result = CBT_VERIFY_UNKNOWN,
+				     .how = (uint8_t)how};
+
+	emit(s, &e, sizeof(e), CBT_EV_LIB_CLOSE, 0);
+}
+
 /* --- TLS: RFC 8446 and 5246, the least that a parser accepts --- */
 
 void script_record(struct script *s, uint64_t cookie, int dir, int type, const void *body, size_t len)

@@ -51,6 +51,16 @@ void script_proc(struct script *s, uint32_t flags, const char *cgroup);
 /* Told now: between now and @ns later @count events are lost. */
 void script_lost(struct script *s, unsigned int stage, uint64_t count, uint64_t ns);
 
+/* Events of the TLS library, of connection @conn. */
+/* The ClientHello of socket @cookie, whose random is the cookie's low byte 32 times. */
+void script_lib_hello(struct script *s, uint64_t conn, uint64_t cookie);
+void script_lib_cert(struct script *s, uint64_t conn, uint16_t index, const void *der, size_t len);
+void script_lib_error(struct script *s, uint64_t conn, int reason, int verify);
+/* @name as the event has it; "stream" opens one, with @more as its address; of others @more is the child. */
+void script_lib_element(struct script *s, uint64_t conn, int dir, const char *name, const char *more);
+void script_lib_stanza(struct script *s, uint64_t conn, int dir, const char *name, int type, uint64_t id);
+void script_lib_close(struct script *s, uint64_t conn, int how);
+
 /* TLS messages, each as one segment. Version 0x0303 or 0x0304. */
 void script_client_hello(struct script *s, uint64_t cookie, const char *sni);
 void script_server_hello(struct script *s, uint64_t cookie, uint16_t version); /* 1.3: the whole flight */

@@ -22,6 +22,10 @@ union event {
 	struct cbt_ev_exec exec;
 	struct cbt_ev_host host;
 	struct cbt_ev_proc proc;
+	struct cbt_ev_lib_cert cert;
+	struct cbt_ev_lib_element element;
+	struct cbt_ev_lib_close close;
+	struct cbt_ev_lib_proc lib_proc;
 	char bytes[ROOM];
 };
 
@@ -43,6 +47,12 @@ static const struct {
 	{CBT_EV_PROC, "proc", sizeof(struct cbt_ev_proc), PAYLOAD},
 	{CBT_EV_LOST, "lost", sizeof(struct cbt_ev_lost), 0},
 	{CBT_EV_END, "end", sizeof(struct cbt_ev_end), 0},
+	{CBT_EV_LIB_HELLO, "lib_hello", sizeof(struct cbt_ev_lib_hello), 0},
+	{CBT_EV_LIB_CERT, "lib_cert", sizeof(struct cbt_ev_lib_cert), PAYLOAD},
+	{CBT_EV_LIB_ERROR, "lib_error", sizeof(struct cbt_ev_lib_error), 0},
+	{CBT_EV_LIB_ELEMENT, "lib_element", sizeof(struct cbt_ev_lib_element), PAYLOAD},
+	{CBT_EV_LIB_CLOSE, "lib_close", sizeof(struct cbt_ev_lib_close), 0},
+	{CBT_EV_LIB_PROC, "lib_proc", sizeof(struct cbt_ev_lib_proc), 0},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -61,6 +71,19 @@ static void make(union event *e, size_t k, uint32_t payload)
 		break;
 	case CBT_EV_PROC:
 		e->proc.path_len = (uint16_t)payload;
+		break;
+	case CBT_EV_LIB_CERT:
+		e->cert.der_len = e->cert.data_len = (uint16_t)payload;
+		break;
+	case CBT_EV_LIB_ELEMENT:
+		e->element.kind = CBT_ELEMENT_CHILD;
+		e->element.data_len = (uint16_t)payload;
+		break;
+	case CBT_EV_LIB_CLOSE:
+		e->close.how = CBT_CLOSE_FREE;
+		break;
+	case CBT_EV_LIB_PROC:
+		e->lib_proc.state = CBT_LIBRARY_ARMED;
 		break;
 	default:
 		break;
@@ -145,6 +168,8 @@ static void test_head_alone(void **state)
 	e.h.type = CBT_EV_NONE;
 	assert_int_equal(event_check(&e, sizeof(e)), -EBADMSG);
 	for (uint32_t type = CBT_EV_END + 1; type <= 0xffff; type++) {
+		if (type >= CBT_EV_LIB_HELLO && type <= CBT_EV_LIB_PROC)
+			continue;
 		e.h.type = (uint16_t)type;
 		e.h.len = sizeof(e.h);
 		assert_int_equal(check_exact(&e, sizeof(e.h)), 0);

@@ -205,7 +205,7 @@ static void what_is_recorded_is_read(void **state)
 	union event proc = event(CBT_EV_PROC, sizeof(proc.proc) + 5, 6, 0),
 		    lost = event(CBT_EV_LOST, sizeof(lost.lost), 7, 0),
 		    clock = event(CBT_EV_CLOCK, sizeof(clock.clock), 8, 0),
-		    library = event(CBT_EV_LIBRARY_FIRST, sizeof(struct cbt_hdr) + 9, 9, 0);
+		    library = event(CBT_EV_LIBRARY_LAST, sizeof(struct cbt_hdr) + 9, 9, 0);
 
 	(void)state;
 	proc.proc.path_len = 5;

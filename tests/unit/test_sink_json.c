@@ -158,11 +158,11 @@ static void a_good_attempt(void **state)
 		"\"weight\":5,\"result\":\"connected\",\"start_ns\":5740000,\"tcp_ns\":20300000,\"syn_sent\":1,"
 		"\"rtt_ns\":20000000}]",
 		"\"resumed\":false,\"hello_retry\":false,\"client_cert_requested\":false,\"network_ns\":4454000,"
-		"\"server_ns\":15811700,\"client_ns\":2004300,\"alert\":null}",
+		"\"server_ns\":15811700,\"client_ns\":2004300,\"alert\":null,\"joined_by\":null}",
 		"\"certificate\":{\"evidence\":\"wire\",\"subject\":\"CN=xmpp1.example.com\",\"issuer\":\"CN=Test CA\","
 		"\"san\":[\"example.com\",\"xmpp1.example.com\"],\"domain_match\":true,\"server_match\":true,"
 		"\"not_before\":\"2026-11-21T05:00:00.000000000Z\",\"not_after\":\"2027-02-19T06:00:00.000000000Z\","
-		"\"chain_length\":2,\"self_signed\":false}",
+		"\"key_type\":\"RSA 2048\",\"chain_length\":2,\"self_signed\":false,\"verify\":null}",
 		"\"registration\":null,\"slowest\":{\"phase\":\"tls\",\"share\":0.4610,\"owner\":\"server\"}",
 		"\"findings\":[{\"code\":\"tls_extra_round_trip\",\"phase\":\"tls\",\"cost_ns\":20000000,\"text\":",
 		"\"complete\":true,\"missing\":[\"not_visible\"]}");
