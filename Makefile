@@ -25,8 +25,8 @@ endif
 
 # Packages of Debian 12, by what they are for.
 DEPS_BUILD := gcc make pkg-config clang bpftool libbpf-dev libelf-dev libssl-dev zlib1g-dev libcapstone-dev libmicrohttpd-dev linux-libc-dev
-DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux
-DEPS_TEST := bats curl libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
+DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev libgnutls28-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux
+DEPS_TEST := bats curl libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev python3-slixmpp clang-format clang-tidy valgrind \
 	libclang-rt-14-dev
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Werror
@@ -54,7 +54,7 @@ LIB := $(BUILD)/libcbtrace.a
 UNIT_SRC := $(wildcard tests/unit/test_*.c) $(wildcard tests/replay/test_*.c)
 UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 UNIT_HELP := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c tests/replay/*.c)))
-LAB_SRC := $(wildcard tests/lab/*.c)
+LAB_SRC := $(wildcard tests/lab/*.c tests/lab/clients/*.c)
 LAB_BIN := $(LAB_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(BUILD)/%)
@@ -111,6 +111,10 @@ $(BUILD)/tests/lab/%: tests/lab/%.c
 	$(Q)mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Iinclude $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) \
 		-lssl -lcrypto -lresolv -lnetfilter_queue
+
+$(BUILD)/tests/lab/clients/%: tests/lab/clients/%.c
+	$(Q)mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lgnutls -lresolv
 
 FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all

@@ -111,8 +111,7 @@ static __always_inline void close_tell(struct lib_conn *conn, __u64 ssl, __u8 ho
 	ring_submit(ev);
 }
 
-SEC("uprobe")
-int BPF_KPROBE(lib_shutdown, __u64 ssl)
+static __always_inline int shutdown_called(__u64 ssl)
 {
 	struct lib_conn *conn = conn_find(ssl);
 
@@ -122,7 +121,12 @@ int BPF_KPROBE(lib_shutdown, __u64 ssl)
 }
 
 SEC("uprobe")
-int BPF_KPROBE(lib_free, __u64 ssl)
+int BPF_KPROBE(lib_shutdown, __u64 ssl)
+{
+	return shutdown_called(ssl);
+}
+
+static __always_inline int free_called(__u64 ssl)
 {
 	struct lib_conn_key key = conn_key(ssl);
 	struct lib_conn *conn = bpf_map_lookup_elem(&lib_conns, &key);
@@ -132,6 +136,12 @@ int BPF_KPROBE(lib_free, __u64 ssl)
 	close_tell(conn, ssl, CBT_CLOSE_FREE);
 	bpf_map_delete_elem(&lib_conns, &key);
 	return 0;
+}
+
+SEC("uprobe")
+int BPF_KPROBE(lib_free, __u64 ssl)
+{
+	return free_called(ssl);
 }
 
 /* --- Calls --- */
@@ -392,8 +402,7 @@ static __always_inline struct lib_conn *conn_new(const struct lib_conn_key *key)
 	return bpf_map_lookup_elem(&lib_conns, key);
 }
 
-SEC("uprobe")
-int BPF_KPROBE(lib_bio_write, __u64 bio, __u64 buf, __s32 len)
+static __always_inline int bio_write(__u64 buf, __s32 len)
 {
 	struct lib_call *call = call_of_thread();
 	struct cbt_ev_lib_hello *ev;
@@ -431,6 +440,12 @@ int BPF_KPROBE(lib_bio_write, __u64 bio, __u64 buf, __s32 len)
 	__builtin_memcpy(ev->random, head.random, sizeof(ev->random));
 	ring_submit(ev);
 	return 0;
+}
+
+SEC("uprobe")
+int BPF_KPROBE(lib_bio_write, __u64 bio, __u64 buf, __s32 len)
+{
+	return bio_write(buf, len);
 }
 
 /* --- Certificates --- */
@@ -473,8 +488,7 @@ static __always_inline bool cert_follows(const struct lib_conn *conn, __u64 at)
 	return !conn->certs || (at >= conn->cert_end + 3 && at <= conn->cert_end + 3 + 2 + CERT_EXT_MAX);
 }
 
-SEC("uprobe")
-int BPF_KPROBE(lib_x509, __u64 x509, __u64 in, __s64 len)
+static __always_inline int x509_parse(__u64 in, __s64 len)
 {
 	struct lib_call *call = call_of_thread();
 	struct lib_conn *conn;
@@ -495,6 +509,12 @@ int BPF_KPROBE(lib_x509, __u64 x509, __u64 in, __s64 len)
 	conn->certs++;
 	conn->cert_end = at + len;
 	return 0;
+}
+
+SEC("uprobe")
+int BPF_KPROBE(lib_x509, __u64 x509, __u64 in, __s64 len)
+{
+	return x509_parse(in, len);
 }
 
 /* --- Errors --- */
@@ -534,4 +554,41 @@ SEC("uprobe")
 int BPF_KPROBE(lib_error_put, __u32 lib, __u32 func, __u32 reason)
 {
 	return error_tell(lib, reason);
+}
+
+/* --- All sites but the returns --- */
+
+SEC("uprobe")
+int lib_site(struct pt_regs *ctx)
+{
+	__u32 at = PT_REGS_IP(ctx) & (LIB_PAGE - 1);
+	__u8 *program = bpf_map_lookup_elem(&lib_sites, &at);
+	__u64 first = PT_REGS_PARM1(ctx), second = PT_REGS_PARM2(ctx), third = PT_REGS_PARM3(ctx);
+
+	switch (program ? *program : 0) {
+	case PROBE_HANDSHAKE_ENTER + 1:
+		return call_enter(first, 0, 0, 0, 0);
+	case PROBE_READ_INT_ENTER + 1:
+		return call_enter(first, second, 0, 1, CBT_IN);
+	case PROBE_READ_EX_ENTER + 1:
+		return call_enter(first, second, PT_REGS_PARM4(ctx), 1, CBT_IN);
+	case PROBE_WRITE_INT_ENTER + 1:
+		return call_enter(first, second, 0, 1, CBT_OUT);
+	case PROBE_WRITE_EX_ENTER + 1:
+		return call_enter(first, second, PT_REGS_PARM4(ctx), 1, CBT_OUT);
+	case PROBE_BIO_WRITE + 1:
+		return bio_write(second, (__s32)third);
+	case PROBE_X509 + 1:
+		return x509_parse(second, (__s64)third);
+	case PROBE_ERROR + 1:
+		return error_tell((__u32)first, (__u32)second);
+	case PROBE_ERROR_PUT + 1:
+		return error_tell((__u32)first, (__u32)third);
+	case PROBE_SHUTDOWN + 1:
+		return shutdown_called(first);
+	case PROBE_FREE + 1:
+		return free_called(first);
+	default:
+		return 0;
+	}
 }

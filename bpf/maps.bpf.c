@@ -13,6 +13,7 @@ struct lib_calls_map lib_calls SEC(".maps");
 struct lib_conns_map lib_conns SEC(".maps");
 struct lib_zero_map lib_zero SEC(".maps");
 struct lib_procs_map lib_procs SEC(".maps");
+struct lib_sites_map lib_sites SEC(".maps");
 struct arms_map arms SEC(".maps");
 
 const volatile __u32 library = 0;

@@ -154,6 +154,14 @@ struct lib_procs_map {
 	__type(value, struct lib_offsets);
 };
 
+/* By offset within a page: enum probe_program + 1, 0 none. */
+struct lib_sites_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LIB_PAGE);
+	__type(key, __u32);
+	__type(value, __u8);
+};
+
 struct arms_map {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 * 1024);
@@ -222,6 +230,7 @@ extern struct lib_calls_map lib_calls SEC(".maps");
 extern struct lib_conns_map lib_conns SEC(".maps");
 extern struct lib_zero_map lib_zero SEC(".maps");
 extern struct lib_procs_map lib_procs SEC(".maps");
+extern struct lib_sites_map lib_sites SEC(".maps");
 extern struct arms_map arms SEC(".maps");
 
 extern const volatile __u32 library; /* LIBRARY_* */

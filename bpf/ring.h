@@ -62,6 +62,7 @@ static __always_inline void arm_tell(__u32 tgid, __u32 why)
 		lost_count(CBT_LOST_RING);
 		return;
 	}
+	a->ts = bpf_ktime_get_ns();
 	a->tgid = tgid;
 	a->why = why;
 	bpf_ringbuf_submit(a, BPF_RB_FORCE_WAKEUP);

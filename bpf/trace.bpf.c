@@ -9,6 +9,9 @@
  * tp_btf/sched_process_fork: with a scope narrower than the host and library probes, a child in scope is met before its
  * first instruction.
  *
+ * tp_btf/cgroup_attach_task: the same for a process that is moved into scope, as lab scripts and older service managers
+ * do before they exec.
+ *
  * tp_btf/sched_process_exec: the process is another program now; it may have come into scope since its fork.
  *
  * tp_btf/sched_process_exit: its last thread ended.
@@ -75,6 +78,14 @@ int BPF_PROG(cbt_fork, struct task_struct *parent, struct task_struct *child)
 		return 0;
 	if (task_in_scope(child))
 		arm_tell(child->tgid, LIB_ARM_FORK);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cbt_attach, struct cgroup *to, const char *path, struct task_struct *leader)
+{
+	if ((library & LIBRARY_NARROW) && task_in_scope(leader))
+		arm_tell(leader->tgid, LIB_ARM_ATTACH);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "cgroup.h"
 #include "check.h"
 #include "host.h"
+#include "library.h"
 #include "live.h"
 #include "proc.h"
 #include "source_ring.h"
@@ -154,6 +155,52 @@ static int check_process(struct check *c, struct failure *f)
 			   facts.forwarder ? ", a DNS forwarder: its questions open no attempt" : "");
 }
 
+#define LIBRARY_FILES_MAX 8
+
+static const char *library_part(const struct library_file *file)
+{
+	return file->has_ssl && file->has_crypto ? "ssl and crypto" : file->has_ssl ? "ssl" : "crypto";
+}
+
+/* What of OpenSSL the process has, file by file: "PATH (ssl, 8 sites, 8 cheap); …" */
+static int check_library(struct check *c, struct failure *f)
+{
+	struct library_file files[LIBRARY_FILES_MAX];
+	char text[FAILURE_MAX] = "";
+	size_t len = 0;
+	int n, error = 0;
+
+	if (c->o->pid == 0)
+		return failure_set(f, NOT_TRIED, "no process named; --pid PID tells what can be seen inside its TLS");
+	n = library_look(c->o->pid, files, LIBRARY_FILES_MAX);
+	if (n < 0)
+		return failure_set(f, n, "--pid %u: cannot look into it: %s; run it as root", c->o->pid, strerror(-n));
+	if (n == 0)
+		return failure_set(f, NOT_TRIED,
+				   "no OpenSSL in %u: certificate of TLS 1.3 and registration stay not_visible",
+				   c->o->pid);
+	for (int i = 0; i < n && len < sizeof(text); i++) {
+		const struct library_file *file = &files[i];
+		const char *path = file->path[0] ? file->path : "its executable";
+
+		if (file->error < 0)
+			error = file->error;
+		if (file->error == -ESTALE)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%.80s: replaced since it was loaded",
+						i ? "; " : "", path);
+		else if (file->error < 0)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%.80s: %s", i ? "; " : "", path,
+						strerror(-file->error));
+		else
+			len += (size_t)snprintf(text + len, sizeof(text) - len,
+						"%s%.80s (%s, %zu sites, %zu of them cheap)", i ? "; " : "", path,
+						library_part(file), file->sites, file->cheap);
+	}
+	if (error < 0)
+		return failure_set(f, error, "%.400s; restart the process", text);
+	return failure_set(f, 0, "%.450s", text);
+}
+
 static const struct check_row {
 	const char *name;
 	check_fn *run;
@@ -162,7 +209,7 @@ static const struct check_row {
 	{"kernel", check_kernel, true},	   {"privileges", check_privileges, true},
 	{"BTF", check_btf, true},	   {"cgroup v2", check_cgroup2, false},
 	{"scope", check_scope, false},	   {"programs", check_programs, false},
-	{"process", check_process, false},
+	{"process", check_process, false}, {"library", check_library, false},
 };
 
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))

@@ -10,6 +10,7 @@
 #include <linux/openat2.h>
 #include <linux/perf_event.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,11 +35,28 @@
 #define BARREN_MAX     1024 /* executables remembered to have none */
 #define NAMESPACES_MAX 64   /* mount namespaces whose library directories have been read */
 #define ARMED_MAX      1024
-#define PROCESS_FDS    64
+#define PROCESS_FDS    96
 #define RESCANS_MAX    256
 #define RESCAN_NS      30000000ULL /* after an exec: the loader has mapped its libraries */
 #define MAPS_MAX       ((size_t)4 * 1024 * 1024)
 #define DESCRIPTORS    ((rlim_t)ARMED_MAX * 20 + 4096)
+
+/*
+ * A file that a process is yet to map gets its breakpoints with the mapping, and opening its events takes 20 to 30 µs a
+ * site. In one that is mapped already the kernel has to put them, for which it waits for an RCU grace period (some 20
+ * ms, in which nobody can fork). A perf event that is to be enabled by an exec spares it that (uprobe_perf_open() of
+ * the kernel); whether it is enabled does not matter to the kernel program. An event that has one of the process's perf
+ * events puts no more breakpoints in it, so there are two events of each site; where both come to have the process the
+ * programs run twice, which they bear.
+ */
+enum when { WHEN_MAPPED = 0, NOW = 1, WHENS = 2 };
+
+/* One uprobe event, of one site or of several with the same program. */
+struct lib_event {
+	const char *program;
+	int64_t id;
+	int tied; /* perf event that keeps the kernel program tied to it */
+};
 
 struct lib_file {
 	dev_t dev;
@@ -46,9 +64,9 @@ struct lib_file {
 	struct timespec mtime;
 	struct probe_plan plan;
 	uint32_t index;
-	int64_t ids[PROBE_SITES_MAX]; /* of the uprobe events */
-	int tied[PROBE_SITES_MAX];    /* perf events that keep the kernel programs tied to them */
-	char path[PATH_MAX];	      /* for libbpf's attach */
+	size_t n_events;
+	struct lib_event events[WHENS][PROBE_SITES_MAX];
+	char path[PATH_MAX]; /* for libbpf's attach */
 };
 
 struct barren {
@@ -66,12 +84,13 @@ struct namespace
 struct armed {
 	uint64_t key; /* pid; first member */
 	TAILQ_ENTRY(armed) by_age;
-	uint64_t files; /* bit set */
+	uint64_t files[WHENS]; /* bit sets */
 	bool has_ssl, has_crypto;
 	int fds[PROCESS_FDS];
 	void *links[PROCESS_FDS]; /* of the fallback */
 	size_t n_fds, n_links;
-	uint8_t told; /* enum cbt_library_state */
+	uint64_t armed_ns; /* when that was done last */
+	uint8_t told;	   /* enum cbt_library_state */
 };
 TAILQ_HEAD(armed_list, armed);
 
@@ -94,6 +113,7 @@ struct library {
 	size_t n_files;
 	struct barren barren[BARREN_MAX];
 	size_t n_barren, next_barren;
+	uint8_t site_of_offset[LIB_PAGE]; /* as the kernel's map has it */
 	struct namespace namespaces[NAMESPACES_MAX];
 	size_t n_namespaces, next_namespace;
 	struct table *processes;
@@ -154,9 +174,9 @@ static void barren_add(struct library *l, const struct stat *st)
 		l->n_barren++;
 }
 
-static void event_name(const struct lib_file *f, size_t site, char name[static TRACEFS_NAME_MAX])
+static void event_name(const struct lib_file *f, enum when when, size_t event, char name[static TRACEFS_NAME_MAX])
 {
-	snprintf(name, TRACEFS_NAME_MAX, "f%u_%zu_%s", f->index, site, probe_program_name(f->plan.sites[site].program));
+	snprintf(name, TRACEFS_NAME_MAX, "f%u_%d_%zu", f->index, when, event);
 }
 
 static int perf_open(int64_t id, pid_t pid, bool on_exec)
@@ -175,40 +195,89 @@ static int perf_open(int64_t id, pid_t pid, bool on_exec)
 	return fd < 0 ? -errno : fd;
 }
 
-/*
- * One event for a site, with its kernel program. The perf event that ties the two is this process's own, which has
- * OpenSSL mapped itself: opened for after an exec that never comes, it puts no breakpoint here.
- */
-static int site_define(struct library *l, struct lib_file *f, int fd, size_t i)
+/* The program for a site: the one for all, if that can tell this site from others. */
+static const char *site_program(struct library *l, const struct probe_site *site)
 {
-	const struct probe_site *site = &f->plan.sites[i];
-	int program = ring_source_program_fd(l->config.ring, probe_program_name(site->program));
-	char name[TRACEFS_NAME_MAX];
+	uint8_t *taken = &l->site_of_offset[site->offset % LIB_PAGE];
+
+	if (site->program == PROBE_CALL_EXIT || (*taken && *taken != site->program + 1) ||
+	    ring_source_library_site(l->config.ring, site->offset, site->program) < 0)
+		return probe_program_name(site->program);
+	*taken = (uint8_t)(site->program + 1);
+	return "lib_site";
+}
+
+/* The event of the file with this program; a site that is added to it is armed by the same perf event. */
+static size_t event_of(struct lib_file *f, const char *program)
+{
+	size_t i;
+
+	for (i = 0; i < f->n_events; i++)
+		if (strcmp(f->events[0][i].program, program) == 0)
+			return i;
+	for (int when = 0; when < WHENS; when++)
+		f->events[when][i] = (struct lib_event){.program = program, .tied = -1};
+	f->n_events++;
+	return i;
+}
+
+static int site_define(struct library *l, struct lib_file *f, int fd, const struct probe_site *site)
+{
+	size_t i = event_of(f, site_program(l, site));
+
+	for (int when = 0; when < WHENS; when++) {
+		char name[TRACEFS_NAME_MAX];
+		int64_t id;
+
+		event_name(f, when, i, name);
+		id = tracefs_uprobe_add(l->tracefs, name, fd, site->offset, site->program == PROBE_CALL_EXIT);
+		if (id < 0)
+			return (int)id;
+		f->events[when][i].id = id;
+	}
+	return 0;
+}
+
+/*
+ * The perf event that ties an event and its kernel program is this process's own, which has OpenSSL mapped itself:
+ * opened for after an exec that never comes, it puts no breakpoint here. Once one is open the event takes no further
+ * site.
+ */
+static int event_tie(struct library *l, struct lib_event *e)
+{
+	int program = ring_source_program_fd(l->config.ring, e->program);
 
 	if (program < 0)
 		return program;
-	event_name(f, i, name);
-	f->ids[i] = tracefs_uprobe_add(l->tracefs, name, fd, site->offset, site->program == PROBE_CALL_EXIT);
-	if (f->ids[i] < 0)
-		return (int)f->ids[i];
-	f->tied[i] = perf_open(f->ids[i], 0, true);
-	if (f->tied[i] < 0)
-		return f->tied[i];
-	return ioctl(f->tied[i], PERF_EVENT_IOC_SET_BPF, program) < 0 ? -errno : 0;
+	e->tied = perf_open(e->id, 0, true);
+	if (e->tied < 0)
+		return e->tied;
+	return ioctl(e->tied, PERF_EVENT_IOC_SET_BPF, program) < 0 ? -errno : 0;
+}
+
+static int file_define(struct library *l, struct lib_file *f, int fd)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < f->plan.n_sites; i++)
+		r = site_define(l, f, fd, &f->plan.sites[i]);
+	for (int when = 0; when < WHENS; when++)
+		for (size_t i = 0; r == 0 && i < f->n_events; i++)
+			r = event_tie(l, &f->events[when][i]);
+	return r;
 }
 
 static void file_forget(struct library *l, struct lib_file *f)
 {
-	for (size_t i = 0; i < f->plan.n_sites; i++) {
-		char name[TRACEFS_NAME_MAX];
+	for (int when = 0; when < WHENS; when++)
+		for (size_t i = 0; i < f->n_events; i++) {
+			char name[TRACEFS_NAME_MAX];
 
-		if (f->tied[i] >= 0)
-			close(f->tied[i]);
-		if (f->ids[i] <= 0)
-			continue;
-		event_name(f, i, name);
-		tracefs_uprobe_remove(l->tracefs, name);
-	}
+			if (f->events[when][i].tied >= 0)
+				close(f->events[when][i].tied);
+			event_name(f, when, i, name);
+			tracefs_uprobe_remove(l->tracefs, name);
+		}
 	free(f);
 }
 
@@ -244,10 +313,8 @@ static int file_get(struct library *l, int fd, const char *path, struct lib_file
 	f->mtime = st.st_mtim;
 	f->index = (uint32_t)l->n_files;
 	snprintf(f->path, sizeof(f->path), "%s", path);
-	for (size_t i = 0; i < f->plan.n_sites; i++)
-		f->tied[i] = -1;
-	for (size_t i = 0; l->tracefs >= 0 && r == 0 && i < f->plan.n_sites; i++)
-		r = site_define(l, f, fd, i);
+	if (l->tracefs >= 0)
+		r = file_define(l, f, fd);
 	if (r < 0) {
 		file_forget(l, f);
 		return r;
@@ -514,48 +581,44 @@ static struct armed *armed_get(struct library *l, uint32_t pid)
 	return a;
 }
 
-static int site_arm(struct library *l, struct armed *a, const struct lib_file *f, size_t i, bool lazy)
+static int site_attach(struct library *l, struct armed *a, const struct lib_file *f, const struct probe_site *s)
 {
-	const struct probe_site *s = &f->plan.sites[i];
+	void *link;
+
+	if (a->n_links == PROCESS_FDS)
+		return -ENOSPC;
+	link = ring_source_probe_attach(l->config.ring, probe_program_name(s->program), (int)a->key, f->path, s->offset,
+					s->program == PROBE_CALL_EXIT);
+	if (!link)
+		return -errno;
+	a->links[a->n_links++] = link;
+	return 0;
+}
+
+static int event_arm(struct armed *a, const struct lib_event *e, enum when when)
+{
 	int fd;
 
-	if (l->tracefs < 0) {
-		void *link = ring_source_probe_attach(l->config.ring, probe_program_name(s->program), (int)a->key,
-						      f->path, s->offset, s->program == PROBE_CALL_EXIT);
-
-		if (!link)
-			return -errno;
-		if (a->n_links == PROCESS_FDS) {
-			ring_source_probe_detach(link);
-			return -ENOSPC;
-		}
-		a->links[a->n_links++] = link;
-		return 0;
-	}
 	if (a->n_fds == PROCESS_FDS)
 		return -ENOSPC;
-	fd = perf_open(f->ids[i], (pid_t)a->key, lazy);
+	fd = perf_open(e->id, (pid_t)a->key, when == WHEN_MAPPED);
 	if (fd < 0)
 		return fd;
 	a->fds[a->n_fds++] = fd;
 	return 0;
 }
 
-/*
- * @lazy: for a file that the process has not mapped yet. The breakpoints come with the mapping, and opening takes 10 to
- * 20 µs a site. Where it is mapped already the kernel has to walk through the mappings, for which it waits for an RCU
- * grace period (some 20 ms, in which nobody can fork). A perf event that is to be enabled by an exec spares it that
- * (uprobe_perf_open() of the kernel); whether it is enabled does not matter to the kernel program.
- */
-static int file_arm(struct library *l, struct armed *a, const struct lib_file *f, bool lazy)
+static int file_arm(struct library *l, struct armed *a, const struct lib_file *f, enum when when)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < f->plan.n_sites; i++)
-		r = site_arm(l, a, f, i, lazy);
+	for (size_t i = 0; l->tracefs < 0 && r == 0 && i < f->plan.n_sites; i++)
+		r = site_attach(l, a, f, &f->plan.sites[i]);
+	for (size_t i = 0; l->tracefs >= 0 && r == 0 && i < f->n_events; i++)
+		r = event_arm(a, &f->events[when][i], when);
 	if (r < 0)
 		return r;
-	a->files |= 1ULL << f->index;
+	a->files[when] |= 1ULL << f->index;
 	a->has_ssl |= f->plan.has_ssl;
 	a->has_crypto |= f->plan.has_crypto;
 	return 0;
@@ -569,7 +632,7 @@ static void offsets_set(struct library *l, const struct armed *a)
 	for (size_t i = 0; i < l->n_files; i++) {
 		const struct probe_plan *plan = &l->files[i]->plan;
 
-		if (!(a->files & 1ULL << i) || !plan->has_ssl)
+		if (!((a->files[WHEN_MAPPED] | a->files[NOW]) & 1ULL << i) || !plan->has_ssl)
 			continue;
 		if (offsets.verify_result >= 0 && offsets.verify_result != plan->offsets.verify_result)
 			offsets = (struct lib_offsets){-1, -1};
@@ -579,17 +642,27 @@ static void offsets_set(struct library *l, const struct armed *a)
 	ring_source_library_offsets(l->config.ring, (uint32_t)a->key, &offsets);
 }
 
-static int files_arm(struct library *l, struct armed *a, uint64_t files, bool lazy)
+/* Those of @files that are not armed in this way. libbpf's attach knows one way only. */
+static int files_arm(struct library *l, struct armed *a, uint64_t files, enum when when)
 {
 	int worst = 0;
 
-	for (size_t i = 0; i < l->n_files; i++) {
-		int r = files & 1ULL << i ? file_arm(l, a, l->files[i], lazy) : 0;
+	if (l->tracefs < 0)
+		when = NOW;
+	files &= ~a->files[when];
+	/* libssl first: a loader maps it first. */
+	for (int ssl = 1; ssl >= 0; ssl--)
+		for (size_t i = 0; i < l->n_files; i++) {
+			int r = files & 1ULL << i && l->files[i]->plan.has_ssl == ssl
+					? file_arm(l, a, l->files[i], when)
+					: 0;
 
-		if (r < 0)
-			worst = r;
-	}
-	offsets_set(l, a);
+			if (r < 0)
+				worst = r;
+		}
+	a->armed_ns = host_now();
+	if (files)
+		offsets_set(l, a);
 	return worst;
 }
 
@@ -631,25 +704,47 @@ static void process_failed(struct library *l, struct armed *a, int error)
 		armed_tell(l, a, state_of_error(error));
 }
 
-/* Before its exec, or just after: whatever it will map. */
-static void process_expect(struct library *l, uint32_t pid, bool forked)
+/* Before its exec: whatever it may come to map. */
+static void process_expect(struct library *l, uint32_t pid)
 {
 	struct armed *a = armed_get(l, pid);
-	uint64_t files = 0, mapped = 0;
+	uint64_t files = 0;
 	int r;
 
 	if (!a)
 		return;
 	r = namespace_files(l, pid, &files);
 	if (r == 0)
-		r = files_arm(l, a, (forked ? files | executables(l) : files) & ~a->files, true);
-	/* Those that the loader was faster with, and the executable, are mapped without breakpoints. */
-	if (r == 0 && !forked) {
+		r = files_arm(l, a, files | executables(l), WHEN_MAPPED);
+	if (r < 0)
+		process_failed(l, a, r);
+}
+
+/*
+ * Just after its exec at @ts. What was armed before that is fine; else the loader is about to map the libraries, or
+ * has: those that are there when all is open have no breakpoints, or not all of them.
+ */
+static int exec_arm(struct library *l, struct armed *a, uint64_t ts)
+{
+	uint32_t pid = (uint32_t)a->key;
+	uint64_t files = 0, mapped = 0, in_time;
+	int r = namespace_files(l, pid, &files);
+
+	if (r < 0)
+		return r;
+	in_time = a->armed_ns && a->armed_ns < ts ? a->files[WHEN_MAPPED] : 0;
+	r = files_arm(l, a, files, WHEN_MAPPED);
+	if (r == 0 && (files & ~in_time))
 		r = mapped_files(l, pid, &mapped);
-		(void)executable_file(l, pid, &mapped);
-		if (r == 0)
-			r = files_arm(l, a, mapped, false);
-	}
+	(void)executable_file(l, pid, &mapped);
+	return r < 0 ? r : files_arm(l, a, mapped & ~in_time, NOW);
+}
+
+static void process_exec(struct library *l, uint32_t pid, uint64_t ts)
+{
+	struct armed *a = armed_get(l, pid);
+	int r = a ? exec_arm(l, a, ts) : 0;
+
 	if (r < 0)
 		process_failed(l, a, r);
 }
@@ -670,7 +765,7 @@ static void process_arm(struct library *l, uint32_t pid)
 	}
 	if (executable_file(l, pid, &files) == -EBADMSG && r == 0)
 		r = -EBADMSG;
-	armed = files_arm(l, a, files & ~a->files, false);
+	armed = files_arm(l, a, files & ~a->files[WHEN_MAPPED], NOW);
 	if (armed < 0)
 		process_failed(l, a, armed);
 	else if (r < 0)
@@ -708,10 +803,11 @@ static void on_arm(const struct lib_arm *arm, void *arg)
 
 	switch (arm->why) {
 	case LIB_ARM_FORK:
-		process_expect(l, arm->tgid, true);
+	case LIB_ARM_ATTACH:
+		process_expect(l, arm->tgid);
 		break;
 	case LIB_ARM_EXEC:
-		process_expect(l, arm->tgid, false);
+		process_exec(l, arm->tgid, arm->ts);
 		rescan_add(l, arm->tgid);
 		break;
 	case LIB_ARM_ASKED:
@@ -764,10 +860,24 @@ static void running_arm(struct library *l)
 
 /* --- Threads --- */
 
+/*
+ * Between a process's exec and its loader's first library there is about half a millisecond, and an ordinary thread
+ * that is woken on a busy CPU may wait for longer than that. This one runs 0.4 ms for a process, then sleeps. Best
+ * effort: it takes CAP_SYS_NICE.
+ */
+static void priority_raise(void)
+{
+	const struct sched_param lowest = {.sched_priority = 1};
+
+	(void)sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &lowest);
+}
+
 static void *armer_run(void *arg)
 {
 	struct library *l = arg;
 	int timeout = -1;
+
+	priority_raise();
 
 	for (;;) {
 		struct epoll_event ready[2];

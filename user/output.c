@@ -61,6 +61,20 @@ static void output_session(const struct report_session *s, void *arg)
 	FOR_EACH(out, true, session, s);
 }
 
+static void output_session_progress(const struct report_session *s, int64_t response_ns, void *arg)
+{
+	struct output *out = arg;
+
+	FOR_EACH(out, true, session_progress, s, response_ns);
+}
+
+static void output_library(unsigned int state, void *arg)
+{
+	struct output *out = arg;
+
+	FOR_EACH(out, true, library, state);
+}
+
 static void output_lookup(const struct report_lookup *l, int64_t start_real_ns, void *arg)
 {
 	struct output *out = arg;
@@ -172,6 +186,8 @@ int output_open(const struct options *o, struct output **ret_output, struct fail
 	out->all = (struct report_handler){
 		.attempt = output_attempt,
 		.session = output_session,
+		.session_progress = output_session_progress,
+		.library = output_library,
 		.lookup = output_lookup,
 		.leg = output_leg,
 		.lost = output_lost,

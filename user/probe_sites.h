@@ -19,22 +19,6 @@
 
 #include <cbtrace/scope.h>
 
-enum probe_program {
-	PROBE_HANDSHAKE_ENTER = 0,
-	PROBE_READ_INT_ENTER,
-	PROBE_READ_EX_ENTER,
-	PROBE_WRITE_INT_ENTER,
-	PROBE_WRITE_EX_ENTER,
-	PROBE_CALL_EXIT, /* the only return probe */
-	PROBE_BIO_WRITE,
-	PROBE_X509,
-	PROBE_ERROR,
-	PROBE_ERROR_PUT,
-	PROBE_SHUTDOWN,
-	PROBE_FREE,
-	PROBE_PROGRAMS,
-};
-
 /* Of the program in bpf/library.bpf.c. */
 const char *probe_program_name(enum probe_program p);
 

@@ -38,6 +38,8 @@ enum metric {
 	M_SESSION_RTT,
 	M_SESSION_RETRANSMITS,
 	M_SESSION_INBOUND,
+	M_STANZA_RESPONSE,
+	M_LIBRARY,
 	M_EVENTS,
 	M_LOST,
 	M_IN_FLIGHT,
@@ -82,6 +84,10 @@ static const struct metric_info {
 	[M_SESSION_RETRANSMITS] = {"cbtrace_session_retransmits_total", "Segments of sessions sent again.", COUNTER, 1},
 	[M_SESSION_INBOUND] = {"cbtrace_session_last_inbound_timestamp_seconds",
 			       "When the session last heard its server.", GAUGE, NSEC_PER_SEC},
+	[M_STANZA_RESPONSE] = {"cbtrace_stanza_response_duration_seconds",
+			       "Time from a request of the server on a session to the client's answer.", HISTOGRAM, 1},
+	[M_LIBRARY] = {"cbtrace_library_probes", "Processes met, by whether their TLS library can be looked into.",
+		       GAUGE, 1},
 	[M_EVENTS] = {"cbtrace_events_total", "Events taken in, by type.", COUNTER, 1},
 	[M_LOST] = {"cbtrace_events_lost_total", "Events, or bytes that should have been in one, lost, by where.",
 		    COUNTER, 1},
@@ -584,7 +590,38 @@ static void on_session(const struct report_session *s, void *arg)
 	series_add(SESSION_SERIES(p, M_SESSION_ENDED, &l, component, "reason", reason), 1);
 }
 
+static void on_session_progress(const struct report_session *s, int64_t response_ns, void *arg)
+{
+	struct prom *p = arg;
+	struct pair_labels l = pair_get(p, s->domain, s->server);
+	const char *component = s->component ? vocabulary_foreign(p, &p->components, s->component) : "";
+	struct session_seen *seen = session_slot(p, s->id);
+
+	if (seen && seen->id)
+		session_gauges(seen, s);
+	if (response_ns > 0)
+		series_observe(SESSION_SERIES(p, M_STANZA_RESPONSE, &l, component), response_ns);
+}
+
 /* --- Health --- */
+
+static const char *library_state(unsigned int state)
+{
+	static const char *const names[CBT_LIBRARY_STATES] = {
+		[CBT_LIBRARY_ARMED] = "armed",		 [CBT_LIBRARY_NONE] = "none",
+		[CBT_LIBRARY_UNREADABLE] = "unreadable", [CBT_LIBRARY_GONE] = "gone",
+		[CBT_LIBRARY_REFUSED] = "refused",	 [CBT_LIBRARY_FULL] = "full",
+	};
+
+	return state < CBT_LIBRARY_STATES && names[state] ? names[state] : "";
+}
+
+static void on_library(unsigned int state, void *arg)
+{
+	struct prom *p = arg;
+
+	series_add(SERIES(p, M_LIBRARY, "state", library_state(state)), 1);
+}
 
 static void on_lost(const struct report_lost *l, void *arg)
 {
@@ -775,7 +812,9 @@ void prom_handler(struct prom *p, struct report_handler *ret_handler)
 	*ret_handler = (struct report_handler){
 		.attempt = on_attempt,
 		.session = on_session,
+		.session_progress = on_session_progress,
 		.lost = on_lost,
+		.library = on_library,
 		.arg = p,
 	};
 }

@@ -426,11 +426,20 @@ static void register_row(const struct sink_timeline *s, const struct report_atte
 		text_puts(&r->label, " ");
 		safe(s, &r->label, g->component, 0);
 	}
-	if (g && g->result)
-		safe(s, &r->detail, g->result, NAME_SHOWN);
-	if (g && g->error) {
+	if (!g)
+		return;
+	if (g->result)
+		text_puts(&r->detail, strcmp(g->result, "success") == 0 ? "accepted" : "refused");
+	else
+		text_puts(&r->detail, "no verdict");
+	if (g->error) {
 		part(s, &r->detail);
 		safe(s, &r->detail, g->error, NAME_SHOWN);
+	}
+	if (g->stream_ns != NS_UNKNOWN) {
+		part(s, &r->detail);
+		text_puts(&r->detail, "stream after ");
+		duration(&r->detail, g->stream_ns);
 	}
 }
 
@@ -940,7 +949,12 @@ static void on_session(const struct report_session *r, void *arg)
 
 	text_printf(t, "session %" PRIu64 "  ", r->id);
 	who(s, t, r->comm, r->pid, r->domain, r->server);
-	text_printf(t, "  %s  %s", addr_endpoint_text(&r->remote, buf), r->state == SESSION_UP ? "up" : "down");
+	text_printf(t, "  %s  ", addr_endpoint_text(&r->remote, buf));
+	if (r->component) {
+		safe(s, t, r->component, NAME_SHOWN);
+		text_puts(t, "  ");
+	}
+	text_puts(t, r->state == SESSION_UP ? "up" : "down");
 	if (r->state == SESSION_DOWN && r->duration_ns != NS_UNKNOWN) {
 		text_puts(t, " after ");
 		duration(t, r->duration_ns);

@@ -80,9 +80,11 @@ static void library_apply(struct cbtrace_bpf *skel, const struct ring_config *c)
 		if (bpf_program__type(p) == BPF_PROG_TYPE_KPROBE)
 			bpf_program__set_autoload(p, false);
 	bpf_program__set_autoload(skel->progs.cbt_fork, false);
+	bpf_program__set_autoload(skel->progs.cbt_attach, false);
 	bpf_map__set_max_entries(skel->maps.lib_calls, 1);
 	bpf_map__set_max_entries(skel->maps.lib_conns, 1);
 	bpf_map__set_max_entries(skel->maps.lib_procs, 1);
+	bpf_map__set_max_entries(skel->maps.lib_sites, 1);
 }
 
 static void config_apply(struct cbtrace_bpf *skel, const struct ring_config *c)
@@ -367,6 +369,14 @@ int ring_source_program_fd(const struct ring_source *s, const char *name)
 	int fd = p ? bpf_program__fd(p) : -1;
 
 	return fd < 0 ? -ENOENT : fd;
+}
+
+int ring_source_library_site(struct ring_source *s, uint64_t offset, enum probe_program program)
+{
+	uint32_t key = offset % LIB_PAGE;
+	uint8_t value = (uint8_t)(program + 1);
+
+	return bpf_map_update_elem(bpf_map__fd(s->skel->maps.lib_sites), &key, &value, BPF_ANY) < 0 ? -errno : 0;
 }
 
 int ring_source_arms_fd(const struct ring_source *s)

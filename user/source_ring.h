@@ -57,6 +57,8 @@ void ring_source_tap_done(struct ring_source *s, uint64_t cookie);
 
 /* Descriptor of a kernel program by its name; -ENOENT. */
 int ring_source_program_fd(const struct ring_source *s, const char *name);
+/* Where program lib_site finds @program; the offset within a page counts. */
+int ring_source_library_site(struct ring_source *s, uint64_t offset, enum probe_program program);
 /* The ring that tells which process to arm: for epoll, readable at once. */
 int ring_source_arms_fd(const struct ring_source *s);
 void ring_source_arms_drain(struct ring_source *s, void (*each)(const struct lib_arm *arm, void *arg), void *arg);

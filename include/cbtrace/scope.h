@@ -20,6 +20,30 @@
 #define LIBRARY_ON     0x1
 #define LIBRARY_NARROW 0x2 /* the scope is narrower than the host: processes are met at fork and exec */
 
+/* The kernel programs of the library probes, in bpf/library.bpf.c; explicit, for both sides store them. */
+enum probe_program {
+	PROBE_HANDSHAKE_ENTER = 0,
+	PROBE_READ_INT_ENTER = 1,
+	PROBE_READ_EX_ENTER = 2,
+	PROBE_WRITE_INT_ENTER = 3,
+	PROBE_WRITE_EX_ENTER = 4,
+	PROBE_CALL_EXIT = 5, /* the only return probe */
+	PROBE_BIO_WRITE = 6,
+	PROBE_X509 = 7,
+	PROBE_ERROR = 8,
+	PROBE_ERROR_PUT = 9,
+	PROBE_SHUTDOWN = 10,
+	PROBE_FREE = 11,
+	PROBE_PROGRAMS = 12,
+};
+
+/*
+ * One program for all sites that are no return: which one it stands at it tells by the address within its page, which
+ * address space randomisation leaves alone. So one perf event arms them all. Two sites of a kind that share the offset
+ * cannot both be told apart; the second gets its own program.
+ */
+#define LIB_PAGE 4096
+
 /* Where in OpenSSL's struct ssl_st of a process something is; negative: not known. */
 struct lib_offsets {
 	__s32 verify_result; /* long, X509_V_*: what SSL_get_verify_result() reads */
@@ -32,10 +56,12 @@ enum lib_arm_why {
 	LIB_ARM_ASKED = 3,   /* it asks a matching SRV question */
 	LIB_ARM_CONNECT = 4, /* it connects to a traced port */
 	LIB_ARM_EXIT = 5,    /* an armed process has ended */
+	LIB_ARM_ATTACH = 6,  /* it was moved into a cgroup in scope, as a service manager does before the exec */
 };
 
 /* To the loader's arming thread, by a ring of its own that wakes it at once. */
 struct lib_arm {
+	__u64 ts; /* ns, CLOCK_MONOTONIC */
 	__u32 tgid;
 	__u32 why; /* enum lib_arm_why */
 };
@@ -51,6 +77,6 @@ struct scope_config {
 CBT_ASSERT_SIZE(scope_config, 16 + CBT_COMM_LEN + SCOPE_NAME_LEN);
 
 CBT_ASSERT_SIZE(lib_offsets, 8);
-CBT_ASSERT_SIZE(lib_arm, 8);
+CBT_ASSERT_SIZE(lib_arm, 16);
 
 #endif

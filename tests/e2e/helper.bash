@@ -135,11 +135,14 @@ client_did() { # CALL: it has made that call, and well
 
 # --- cbtrace ---
 
-cbtrace_start() { # COMMAND ARG…: watches the lab's cgroup unless a scope is given; returns when it is ready
+# Watches the lab's cgroup unless a scope is given; returns when it is ready. What the tests of the wire say must hold where
+# nothing looks into TLS; those with LIBRARY=1 look.
+cbtrace_start() { # COMMAND ARG…
 	local scope=(--cgroup "$(lab_cgroup)")
 	case " $* " in *" --cgroup "* | *" --unit "* | *" --pid "*) scope=() ;; esac
 	# An earlier one's "ready" must not be taken for this one's: the redirection below truncates only after the fork.
 	rm -f "$OUT" "$ERR"
+	[ "${LIBRARY-}" = 1 ] || scope+=(--no-library)
 	"$CBTRACE" "$@" "${scope[@]}" >"$OUT" 2>"$ERR" 3>&- &
 	CBTRACE_PID=$!
 	E2E_PIDS+=("$CBTRACE_PID")
