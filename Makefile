@@ -25,7 +25,8 @@ endif
 
 # Packages of Debian 12, by what they are for.
 DEPS_BUILD := gcc make pkg-config clang bpftool libbpf-dev libelf-dev libssl-dev zlib1g-dev libmicrohttpd-dev linux-libc-dev
-DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux
+DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux \
+	libgnutls28-dev libstrophe-dev python3-slixmpp python3-aiodns openjdk-17-jdk-headless $(if $(shell command -v npm),,nodejs npm)
 DEPS_TEST := bats curl libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
 	libclang-rt-14-dev
 
@@ -54,7 +55,7 @@ LIB := $(BUILD)/libcbtrace.a
 UNIT_SRC := $(wildcard tests/unit/test_*.c) $(wildcard tests/replay/test_*.c)
 UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 UNIT_HELP := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c tests/replay/*.c)))
-LAB_SRC := $(wildcard tests/lab/*.c)
+LAB_SRC := $(wildcard tests/lab/*.c tests/lab/clients/*.c)
 LAB_BIN := $(LAB_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(BUILD)/%)
@@ -110,7 +111,11 @@ $(UNIT_HELP): $(BUILD)/%.o: %.c
 $(BUILD)/tests/lab/%: tests/lab/%.c
 	$(Q)mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Iinclude $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) \
-		-lssl -lcrypto -lresolv -lnetfilter_queue
+		$(LAB_LIBS) -lresolv
+
+$(BUILD)/tests/lab/%: LAB_LIBS := -lssl -lcrypto -lnetfilter_queue
+$(BUILD)/tests/lab/clients/gnutls_client: LAB_LIBS := -lgnutls
+$(BUILD)/tests/lab/clients/strophe_client: LAB_LIBS := -lstrophe
 
 FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all
@@ -147,7 +152,7 @@ kernels: all ## load and use it on other kernels under qemu (slow, by hand)
 bench: all lab-bin ## performance, as ratios inside one run
 	$(Q)BUILD=$(BUILD) tests/bench/run
 
-C_FILES := $(wildcard include/cbtrace/*.h bpf/*.[ch] user/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard include/cbtrace/*.h bpf/*.[ch] user/*.[ch] tests/*/*.[ch] tests/lab/clients/*.[ch])
 
 # One process per file: several at once make version 14 report a va_list of one in another. The analyzer follows calls into the generated skeleton, whose style is libbpf's.
 TIDY_FLAGS := -std=gnu11 -D_GNU_SOURCE -DCBTRACE_VERSION='"lint"' -Iinclude -Iuser -isystem $(BUILD)/include
