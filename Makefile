@@ -98,7 +98,7 @@ $(SKEL): $(BUILD)/bpf/cbtrace.linked.o
 
 $(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS) -lresolv
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -Ibpf -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS) -lresolv
 
 $(BUILD)/tests/replay/%: tests/replay/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)
@@ -117,12 +117,12 @@ $(BUILD)/tests/lab/%: LAB_LIBS := -lssl -lcrypto -lnetfilter_queue
 $(BUILD)/tests/lab/clients/gnutls_client: LAB_LIBS := -lgnutls
 $(BUILD)/tests/lab/clients/strophe_client: LAB_LIBS := -lstrophe
 
-FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
+FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -Ibpf -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all
 FUZZ_LIB := $(filter-out user/main.c user/source_ring.c user/live.c user/check.c,$(USER_SRC))
-$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB) $(wildcard user/*.h include/cbtrace/*.h)
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB) $(wildcard user/*.h include/cbtrace/*.h) bpf/xmpp.h
 	$(Q)mkdir -p $(@D)
-	$(call say,FUZZ,$<)$(CLANG) $(FUZZ_FLAGS) -o $@ $< $$(tests/fuzz/sources $<) -lssl -lcrypto -ljansson -lz -lm
+	$(call say,FUZZ,$<)$(CLANG) $(FUZZ_FLAGS) -o $@ $< $$(tests/fuzz/sources $<) -lssl -lcrypto -ljansson -lexpat -lz -lm
 
 unit-bin: $(UNIT_BIN)
 
