@@ -40,8 +40,8 @@ public class JsseClient {
 	}
 
 	static void say(String call, long begin, String result) {
-		System.out.printf("{\"call\":\"%s\",\"begin\":%d,\"end\":%d,\"domain\":\"%s\",\"attempt\":1,\"result\":\"%s\"}%n", call, begin,
-				  System.nanoTime(), options.get("domain"), result);
+		System.out.printf("{\"call\":\"%s\",\"begin\":%d,\"end\":%d,\"domain\":\"%s\",\"attempt\":1,\"pid\":%d,\"result\":\"%s\"}%n", call, begin,
+				  System.nanoTime(), options.get("domain"), ProcessHandle.current().pid(), result);
 		System.out.flush();
 	}
 

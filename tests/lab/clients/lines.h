@@ -73,6 +73,7 @@ static inline void line_begin(struct line *line, const char *call, int64_t begin
 	line_add(line, "{\"call\":\"%s\",\"begin\":%lld,\"end\":%lld", call, (long long)begin, (long long)end);
 	line_string(line, "domain", domain);
 	line_number(line, "attempt", attempt);
+	line_number(line, "pid", getpid());
 	line_string(line, "result", result);
 }
 

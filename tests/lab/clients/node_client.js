@@ -29,7 +29,7 @@ const { values: options } = parseArgs({
 const now = () => process.hrtime.bigint();
 
 function say(call, begin, result, more = {}) {
-	const line = { call, begin, end: now(), domain: options.domain, attempt: 1, result, ...more };
+	const line = { call, begin, end: now(), domain: options.domain, attempt: 1, pid: process.pid, result, ...more };
 	// numbers of 64 bits, which JSON.stringify refuses
 	const text = JSON.stringify(line, (key, value) => (typeof value === "bigint" ? `#${value}#` : value));
 	fs.writeSync(1, text.replace(/"#(\d+)#"/g, "$1") + "\n");

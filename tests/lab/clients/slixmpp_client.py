@@ -8,6 +8,7 @@ inside slixmpp's own methods, right before and after what they await.
 import argparse
 import asyncio
 import json
+import os
 import signal
 import ssl
 import sys
@@ -38,7 +39,8 @@ def now():
 
 
 def say(call, begin, result, **more):
-    line = {"call": call, "begin": begin, "end": now(), "domain": options.domain, "attempt": 1, "result": result, **more}
+    line = {"call": call, "begin": begin, "end": now(), "domain": options.domain, "attempt": 1, "pid": os.getpid()}
+    line.update(result=result, **more)
     print(json.dumps(line), flush=True)
 
 
