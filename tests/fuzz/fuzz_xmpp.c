@@ -5,7 +5,9 @@
  * of one, both must tell the same. What no parser takes, it survives; where calls begin and end changes nothing; and
  * bytes that were not looked at lead to nothing out of bounds.
  *
- * The first byte of an input gives the direction and where calls begin, the rest is the stream.
+ * The first byte of an input gives the direction and where calls begin, the second whether the rest is the stream or a
+ * recipe for one: bytes below 0x80 stand for themselves, others for a piece of XML, so that what is open gets closed
+ * often enough for the two to have something to agree on.
  */
 #include <stdbool.h>
 #include <stdlib.h>
@@ -17,6 +19,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+#define STREAM_MAX   16384
+#define OPEN_MAX     64
 #define ELEMENTS_MAX 512 /* more are not compared */
 
 struct element {
@@ -315,6 +319,136 @@ static void recogniser_run(const uint8_t *data, size_t size, bool out, size_t cu
 	}
 }
 
+/* --- Recipes --- */
+
+static const char *const names[] = {
+	"iq",
+	"message",
+	"presence",
+	"a",
+	"x:iq",
+	"y:b",
+	"a:b:c",
+	"handshake",
+	"stream:error",
+	"s:stream",
+	"stream:x",
+	"i",
+	/* of 31, 32 and, with its prefix, more characters */
+	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+	"pppppppppppppppppppppppppppppppp:iq",
+	"\xc3\xa9",
+};
+
+static const char *const attributes[] = {
+	" id='1'",   " id=\"a'b\"", " type='get'",     "\ttype = 'set'",    " type='result'", " type=\"error\"",
+	" type='x'", " x='>'",	    " to='a.example'", " from='b.example'", " xml:id='2'",    " id='&lt;'",
+	" y='/'",    "\n",	    " z=''",	       " t\xc3\xa9='<'",
+};
+
+static const char *const pieces[] = {
+	"<!-- -->",
+	"<!--->-->",
+	"<!----->",
+	"<!--<a>-->",
+	"<![CDATA[",
+	"]]>",
+	"]",
+	"<?p?>",
+	"<?p <a>?\?>",
+	"&amp;",
+	" ",
+	"text",
+	"<?xml version='1.0'?>",
+	"</",
+	"<!--",
+	"-->",
+};
+
+struct kitchen {
+	char text[STREAM_MAX];
+	size_t len;
+	const char *open[OPEN_MAX];
+	size_t n_open;
+	bool in_tag; /* its `>` is to come */
+};
+
+static void put(struct kitchen *k, const char *text)
+{
+	size_t n = strlen(text);
+
+	if (n > sizeof(k->text) - k->len)
+		n = sizeof(k->text) - k->len;
+	memcpy(k->text + k->len, text, n);
+	k->len += n;
+}
+
+static void tag_end(struct kitchen *k)
+{
+	if (k->in_tag)
+		put(k, ">");
+	k->in_tag = false;
+}
+
+/* Eight kinds of sixteen. */
+static void cook_piece(struct kitchen *k, uint8_t c)
+{
+	uint8_t which = c & 15;
+
+	switch ((c >> 4) & 7) {
+	case 0:
+	case 1:
+		tag_end(k);
+		if (k->n_open == OPEN_MAX)
+			return;
+		k->open[k->n_open++] = names[which];
+		put(k, "<");
+		put(k, names[which]);
+		k->in_tag = true;
+		return;
+	case 2:
+	case 3:
+		if (k->in_tag)
+			put(k, attributes[which]);
+		return;
+	case 4:
+	case 5:
+		tag_end(k);
+		put(k, pieces[which]);
+		return;
+	default:
+		if (!k->n_open)
+			return;
+		k->n_open--;
+		if (k->in_tag && which < 8) {
+			put(k, "/>");
+			k->in_tag = false;
+			return;
+		}
+		tag_end(k);
+		put(k, "</");
+		put(k, k->open[k->n_open]);
+		put(k, which & 1 ? " >" : ">");
+		return;
+	}
+}
+
+static void cook(struct kitchen *k, const uint8_t *data, size_t size)
+{
+	k->len = 0;
+	k->n_open = 0;
+	k->in_tag = false;
+	for (size_t i = 0; i < size; i++) {
+		char literal[2] = {(char)data[i], '\0'};
+
+		if (data[i] & 0x80)
+			cook_piece(k, data[i]);
+		else
+			put(k, literal);
+	}
+}
+
 /* --- The two --- */
 
 static void elements_same(const struct oracle *o, const struct elements *want, const struct elements *have)
@@ -341,19 +475,11 @@ static void elements_same(const struct oracle *o, const struct elements *want, c
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void stream_check(const uint8_t *data, size_t size, bool out, size_t step)
 {
 	static struct elements want, have, cut;
 	static struct oracle oracle;
-	bool out;
-	size_t step, good;
-
-	if (size < 2)
-		return 0;
-	out = data[0] & 1;
-	step = 1 + (data[0] >> 1);
-	data++;
-	size--;
+	size_t good;
 
 	memset(&oracle, 0, sizeof(oracle));
 	want.n = 0;
@@ -369,5 +495,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	recogniser_run(data, size, out, step, false, &cut);
 	require(have.n == cut.n && memcmp(have.e, cut.e, have.n * sizeof(have.e[0])) == 0);
 	recogniser_run(data, size, out, step, true, &cut);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct kitchen kitchen;
+	bool out, recipe;
+	size_t step;
+
+	if (size < 3)
+		return 0;
+	out = data[0] & 1;
+	step = 1 + (data[0] >> 1);
+	recipe = data[1] & 1;
+	data += 2;
+	size -= 2;
+	if (recipe) {
+		cook(&kitchen, data, size);
+		data = (const uint8_t *)kitchen.text;
+		size = kitchen.len;
+	}
+	stream_check(data, size, out, step);
 	return 0;
 }
