@@ -143,6 +143,12 @@ other() { # PROGRAM ARG…: to the end; as client
 	"$LAB" other "$NAME" "$@" >>"$CLIENT_OUT" 2>>"$BATS_TEST_TMPDIR/other" 3>&-
 }
 
+other_start() { # PROGRAM ARG…: in the background, pid in CLIENT_PID
+	"$LAB" other "$NAME" "$@" >>"$CLIENT_OUT" 2>>"$BATS_TEST_TMPDIR/other" 3>&- &
+	CLIENT_PID=$!
+	E2E_PIDS+=("$CLIENT_PID")
+}
+
 client_lines() { # CALL
 	jq -c --arg call "$1" 'select(.call == $call)' "$CLIENT_OUT"
 }

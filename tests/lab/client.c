@@ -77,9 +77,12 @@ struct options {
 	int answer;
 	int answer_delay_ms;
 	int keepalive_ms;
+	int pause_ms;
 	int split;
 	int hand_over;
 	int fork;
+	int reveal;
+	int halt;
 	int close_how;
 };
 
@@ -692,18 +695,36 @@ static int client_stream(struct client *c)
 	return r == 1 ? 0 : r < 0 ? r : -EACCES;
 }
 
+/* Half of it, and then nothing more. */
+static int handshake_halt(struct client *c, const char *id, char *text, int64_t begin)
+{
+	struct line line;
+	int r;
+
+	text[strlen(text) / 2] = '\0';
+	r = client_write(c, text, deadline_in(c->options->timeout_ms));
+	if (r)
+		return r;
+	call_begin(&line, c, "halt", begin, "ok");
+	line_string(&line, "stream_id", id);
+	line_string(&line, "handshake", text);
+	line_end(&line);
+	fd_wait(-1, 0, INT64_MAX);
+	return -ECANCELED;
+}
+
 static int client_register(struct client *c)
 {
 	static const char *const needles[] = {"</stream:error>", "<handshake/>", "<handshake></handshake>", NULL};
 	int64_t begin = clock_ns(), deadline = deadline_in(c->options->timeout_ms);
-	char id[256], text[128], buf[64];
+	char id[256] = "", text[128] = "", buf[64];
 	struct line line;
 	int r;
 
 	r = stream_id(c->text, id, sizeof(id));
 	if (!r) {
 		handshake_format(id, c->options->secret, text, sizeof(text));
-		r = client_write(c, text, deadline);
+		r = c->options->halt ? handshake_halt(c, id, text, begin) : client_write(c, text, deadline);
 	}
 	if (!r)
 		r = text_await(c, needles, deadline);
@@ -713,6 +734,10 @@ static int client_register(struct client *c)
 	}
 	call_begin(&line, c, "register", begin, xmpp_result(c, r, 1, buf, sizeof(buf)));
 	line_string(&line, "id", c->id);
+	if (c->options->reveal) {
+		line_string(&line, "stream_id", id);
+		line_string(&line, "handshake", text);
+	}
 	line_end(&line);
 	return r == 1 ? 0 : r < 0 ? r : -EACCES;
 }
@@ -900,6 +925,8 @@ static int client_attempt(struct client *c)
 		r = client_connect_any(c);
 	if (!r && !o->plaintext)
 		r = client_tls(c);
+	if (!r && o->pause_ms && fd_wait(-1, 0, deadline_in(o->pause_ms)) < 0)
+		r = -ECANCELED;
 	if (!r && !o->no_register)
 		r = client_registration(c);
 	if (!r)
@@ -996,9 +1023,13 @@ static const struct option_row option_rows[] = {
 	{"--answer", OPTION_FLAG, AT(answer), NULL, "each iq of type get or set with a result"},
 	{"--answer-delay", OPTION_NUMBER, AT(answer_delay_ms), NULL, "MS before each answer (0)"},
 	{"--keepalive", OPTION_NUMBER, AT(keepalive_ms), NULL, "MS of silence, then a space (none)"},
+	{"--pause", OPTION_NUMBER, AT(pause_ms), NULL, "MS between TLS and registration (0)"},
 	{"--split", OPTION_NUMBER, AT(split), NULL, "N: XML in writes of so many bytes"},
 	{"--hand-over", OPTION_FLAG, AT(hand_over), NULL, "registration in another thread than TLS"},
 	{"--fork", OPTION_FLAG, AT(fork), NULL, "each attempt in a child made for it"},
+	{"--reveal", OPTION_FLAG, AT(reveal), NULL,
+	 "print the stream's id and the digest, for those who look for leaks"},
+	{"--halt", OPTION_FLAG, AT(halt), NULL, "with half of the handshake written, until SIGTERM"},
 	{"--close", OPTION_CHOICE, AT(close_how), close_names, "shutdown|stream|fin|reset|exit"},
 };
 

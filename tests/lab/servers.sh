@@ -162,7 +162,7 @@ ssl = { certificate = '$CERTS/$O_CERT.crt', key = '$CERTS/$O_CERT.key', protocol
 		done
 		for name in "${COMPONENTS[@]}"; do
 			echo "Component '$name.$domain'
-	component_secret = '$SECRET'"
+	component_secret = '$O_SECRET'"
 		done
 	done
 	echo "VirtualHost 'localhost'"
@@ -187,7 +187,7 @@ listen:
 	echo "    hosts:"
 	for domain in "${DOMAINS[@]}"; do
 		for name in "${COMPONENTS[@]}"; do
-			echo "      $name.$domain: {password: '$SECRET'}"
+			echo "      $name.$domain: {password: '$O_SECRET'}"
 		done
 	done
 	echo "modules: {mod_disco: {}, mod_ping: {}}"
