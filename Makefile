@@ -25,8 +25,10 @@ endif
 
 # Packages of Debian 12, by what they are for.
 DEPS_BUILD := gcc make pkg-config clang bpftool libbpf-dev libelf-dev libssl-dev zlib1g-dev libcapstone-dev libmicrohttpd-dev linux-libc-dev
-DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev libgnutls28-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux
-DEPS_TEST := bats curl libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev python3-slixmpp clang-format clang-tidy valgrind \
+DEPS_LAB := iproute2 iptables nftables libnetfilter-queue-dev dnsmasq-base unbound prosody ejabberd openssl procps util-linux \
+	libgnutls28-dev libstrophe-dev python3-slixmpp python3-aiodns $(if $(shell command -v javac),,openjdk-17-jdk-headless) \
+	$(if $(shell command -v npm),,nodejs npm)
+DEPS_TEST := bats curl libcmocka-dev libjansson-dev jq python3-jsonschema tshark tcpdump prometheus libexpat1-dev clang-format clang-tidy valgrind \
 	libclang-rt-14-dev
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Werror
@@ -97,7 +99,7 @@ $(SKEL): $(BUILD)/bpf/cbtrace.linked.o
 
 $(BUILD)/tests/unit/%: tests/unit/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Ibpf -Itests/unit -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS) -lresolv
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -Itests/unit -Ibpf -MMD -MP -MF $@.d -o $@ $< $(UNIT_HELP) $(LIB) $(LDFLAGS) -lcmocka -ljansson $(LIBS) -lresolv
 
 $(BUILD)/tests/replay/%: tests/replay/%.c $(UNIT_HELP) $(LIB)
 	$(Q)mkdir -p $(@D)
@@ -110,18 +112,18 @@ $(UNIT_HELP): $(BUILD)/%.o: %.c
 $(BUILD)/tests/lab/%: tests/lab/%.c
 	$(Q)mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Iinclude $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) \
-		-lssl -lcrypto -lresolv -lnetfilter_queue
+		$(LAB_LIBS) -lresolv
 
-$(BUILD)/tests/lab/clients/%: tests/lab/clients/%.c
-	$(Q)mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lgnutls -lresolv
+$(BUILD)/tests/lab/%: LAB_LIBS := -lssl -lcrypto -lnetfilter_queue
+$(BUILD)/tests/lab/clients/gnutls_client: LAB_LIBS := -lgnutls
+$(BUILD)/tests/lab/clients/strophe_client: LAB_LIBS := -lstrophe
 
-FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
+FUZZ_FLAGS := -std=gnu11 -Itests/unit -D_GNU_SOURCE -DCBTRACE_VERSION='"fuzz"' -O1 -g -Iinclude -Iuser -Ibpf -I$(BUILD)/include -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all
 FUZZ_LIB := $(filter-out user/main.c user/source_ring.c user/live.c user/check.c user/library.c,$(USER_SRC))
-$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB) $(wildcard user/*.h include/cbtrace/*.h)
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB) $(wildcard user/*.h include/cbtrace/*.h) bpf/xmpp.h
 	$(Q)mkdir -p $(@D)
-	$(call say,FUZZ,$<)$(CLANG) $(FUZZ_FLAGS) -o $@ $< $$(tests/fuzz/sources $<) -lssl -lcrypto -ljansson -lz -lm
+	$(call say,FUZZ,$<)$(CLANG) $(FUZZ_FLAGS) -o $@ $< $$(tests/fuzz/sources $<) -lssl -lcrypto -ljansson -lexpat -lz -lm
 
 unit-bin: $(UNIT_BIN)
 
@@ -151,7 +153,7 @@ kernels: all ## load and use it on other kernels under qemu (slow, by hand)
 bench: all lab-bin ## performance, as ratios inside one run
 	$(Q)BUILD=$(BUILD) tests/bench/run
 
-C_FILES := $(wildcard include/cbtrace/*.h bpf/*.[ch] user/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard include/cbtrace/*.h bpf/*.[ch] user/*.[ch] tests/*/*.[ch] tests/lab/clients/*.[ch])
 
 # One process per file: several at once make version 14 report a va_list of one in another. The analyzer follows calls into the generated skeleton, whose style is libbpf's.
 TIDY_FLAGS := -std=gnu11 -D_GNU_SOURCE -DCBTRACE_VERSION='"lint"' -Iinclude -Iuser -isystem $(BUILD)/include

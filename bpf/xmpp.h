@@ -20,8 +20,6 @@
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
-#define XMPP_DEPTH_MAX 0xffffU
-
 enum xmpp_state {
 	XMPP_TEXT = 0, /* between tags */
 	XMPP_OPEN,     /* behind `<` */
@@ -33,6 +31,7 @@ enum xmpp_state {
 	XMPP_SLASH,    /* behind the `/` of an empty element */
 	XMPP_END,      /* in an end tag */
 	XMPP_BANG,     /* behind `<!` */
+	XMPP_DASH,     /* behind `<!-` */
 	XMPP_SKIP,     /* in a comment, CDATA section, processing instruction or declaration */
 	XMPP_LOST,     /* after a gap: a call that begins with a tag is taken for the next child */
 	XMPP_DEAD,     /* no XML */
@@ -135,12 +134,12 @@ static __always_inline void xmpp_name_add(struct xmpp_parser *p, __u8 c)
 {
 	__u8 n;
 
-	/* Of `prefix:name` the name counts. */
+	/* Of `prefix:name` the name counts. At depth 2, root says that this is the first child: xmpp_name_start(). */
 	if (c == ':') {
 		xmpp_word_start(p);
 		if (p->depth <= 1)
 			p->name_len = 0;
-		else if (p->depth == 2)
+		else if (p->depth == 2 && p->root)
 			p->child_len = 0;
 		return;
 	}
@@ -154,7 +153,6 @@ static __always_inline void xmpp_name_add(struct xmpp_parser *p, __u8 c)
 			p->flags |= CBT_ELEMENT_CUT;
 		}
 	} else if (p->depth == 2 && p->root) {
-		/* The first child; root is set for it by xmpp_name_start(). */
 		n = p->child_len;
 		if (n < CBT_ELEMENT_NAME_LEN - 1) {
 			p->child[n & (CBT_ELEMENT_NAME_LEN - 1)] = (char)c;
@@ -209,10 +207,7 @@ static __always_inline void xmpp_tag_end(struct xmpp_parser *p, int empty)
 		p->depth = empty ? 0 : 1;
 		xmpp_done(p, CBT_ELEMENT_STREAM_OPEN);
 	} else if (!empty) {
-		if (p->depth < XMPP_DEPTH_MAX)
-			p->depth++;
-		else
-			p->flags |= CBT_ELEMENT_CUT;
+		p->depth++;
 	} else if (p->depth == 1) {
 		xmpp_done(p, CBT_ELEMENT_CHILD);
 	}
@@ -221,8 +216,10 @@ static __always_inline void xmpp_tag_end(struct xmpp_parser *p, int empty)
 static __always_inline void xmpp_end_tag_end(struct xmpp_parser *p)
 {
 	p->state = XMPP_TEXT;
-	if (p->depth == 0)
+	if (p->depth == 0) {
+		xmpp_dead(p);
 		return;
+	}
 	p->depth--;
 	if (p->depth == 1)
 		xmpp_done(p, CBT_ELEMENT_CHILD);
@@ -335,6 +332,8 @@ static __always_inline void xmpp_name(struct xmpp_parser *p, __u8 c)
 			xmpp_tag_end(p, 0);
 		else
 			p->state = c == '/' ? XMPP_SLASH : XMPP_TAG;
+	} else if (c == '<' || c == 0) {
+		xmpp_dead(p);
 	} else {
 		xmpp_name_add(p, c);
 	}
@@ -407,11 +406,18 @@ static __always_inline void xmpp_byte(struct xmpp_parser *p, __u8 c, int out)
 		break;
 	case XMPP_BANG:
 		if (c == '-')
-			xmpp_skip_start(p, '-', 2);
+			p->state = XMPP_DASH;
 		else if (c == '[')
 			xmpp_skip_start(p, ']', 2);
 		else
 			xmpp_skip_start(p, 0, 0);
+		break;
+	case XMPP_DASH:
+		/* Neither of the two dashes that open a comment belongs to those that end it. */
+		if (c == '-')
+			xmpp_skip_start(p, '-', 2);
+		else
+			xmpp_dead(p);
 		break;
 	case XMPP_SKIP:
 		if (c == '>' && p->skip_have >= p->skip_need)

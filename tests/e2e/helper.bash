@@ -47,7 +47,7 @@ e2e_teardown() {
 		"$LAB" stop "$name"
 	done
 	if [ -z "${BATS_TEST_COMPLETED-}" ]; then
-		for name in "$ERR" "$OUT" "$CLIENT_OUT"; do
+		for name in "$ERR" "$OUT" "$CLIENT_OUT" "$BATS_TEST_TMPDIR/other"; do
 			[ ! -s "$name" ] || { echo "== ${name##*/}"; tail -n 40 "$name" | cut -c1-2000; }
 		done
 	fi
@@ -103,6 +103,13 @@ lab_cgroup() { # [SUB]
 	"$LAB" cgroup "$NAME" "${1-}"
 }
 
+# The next one of a test that needs several, one after the other.
+lab_again() { # [options of lab start]
+	"$LAB" stop "$NAME"
+	: >"$CLIENT_OUT"
+	"$LAB" start "$NAME" "$@" 3>&-
+}
+
 lab() { # fault drop xmpp1 · delay 10 · exec cb CMD… : as `lab COMMAND NAME …`
 	local command=$1
 	shift
@@ -123,6 +130,23 @@ client_start() { # [SUB] ARG…: in the background, pid in CLIENT_PID
 
 client_wait() { # status of the one in the background
 	wait "$CLIENT_PID"
+}
+
+# --- other clients, of tests/lab/clients ---
+
+other_needed() { # PROGRAM: without it the test is skipped, and says why
+	local why
+	why=$("$ROOT/tests/lab/clients/command" "$1" 2>&1 >/dev/null 3>&-) || skip "$1: ${why##*$'\n'}"
+}
+
+other() { # PROGRAM ARG…: to the end; as client
+	"$LAB" other "$NAME" "$@" >>"$CLIENT_OUT" 2>>"$BATS_TEST_TMPDIR/other" 3>&-
+}
+
+other_start() { # PROGRAM ARG…: in the background, pid in CLIENT_PID
+	"$LAB" other "$NAME" "$@" >>"$CLIENT_OUT" 2>>"$BATS_TEST_TMPDIR/other" 3>&- &
+	CLIENT_PID=$!
+	E2E_PIDS+=("$CLIENT_PID")
 }
 
 client_lines() { # CALL

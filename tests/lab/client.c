@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * A client that behaves like a Callbridge: SRV, A/AAAA, connect with failover, TLS with verification of both names,
- * XEP-0114 stream and handshake, stay. It brackets each of its calls with CLOCK_MONOTONIC and prints one JSON line per
- * call, the tests' yardstick for what cbtrace saw from outside. It owns no policy beyond that: what is odd about it
- * (one byte at a time, no TLS at all) is there to be watched.
+ * XEP-0114 stream and handshake, stay, answer. It brackets each of its calls with CLOCK_MONOTONIC and prints one JSON
+ * line per call, the tests' yardstick for what cbtrace saw from outside. It owns no policy beyond that: what is odd
+ * about it (one byte at a time, no TLS at all) is there to be watched.
  */
 #include <arpa/inet.h>
-#include <arpa/nameser.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +15,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <resolv.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,13 +26,15 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+
+#include "clients/lines.h"
 
 #define MAX_DOMAINS  8
 #define MAX_TARGETS  64
@@ -45,11 +44,13 @@
 enum mode { MODE_BLOCKING, MODE_NONBLOCKING, MODE_MEMBIO };
 enum tls_range { TLS_BOTH, TLS_1_2, TLS_1_3 };
 enum verify { VERIFY_BOTH, VERIFY_DOMAIN, VERIFY_SERVER, VERIFY_NONE };
+enum close_how { CLOSE_SHUTDOWN, CLOSE_STREAM, CLOSE_FIN, CLOSE_RESET, CLOSE_EXIT };
 
 /* The choices of an option, in the order of its enum. */
 static const char *const mode_names[] = {"blocking", "nonblocking", "membio", NULL};
 static const char *const tls_names[] = {"both", "1.2", "1.3", NULL};
 static const char *const verify_names[] = {"both", "domain", "server", "none", NULL};
+static const char *const close_names[] = {"shutdown", "stream", "fin", "reset", "exit", NULL};
 
 struct options {
 	const char *domains[MAX_DOMAINS];
@@ -72,11 +73,17 @@ struct options {
 	int resume;
 	int dribble;
 	int plaintext;
-};
-
-struct target {
-	char name[NS_MAXDNAME];
-	int port, priority, weight;
+	const char *send;
+	int answer;
+	int answer_delay_ms;
+	int keepalive_ms;
+	int pause_ms;
+	int split;
+	int hand_over;
+	int fork;
+	int reveal;
+	int halt;
+	int close_how;
 };
 
 /* One per domain, with a thread of its own. */
@@ -104,73 +111,14 @@ static int stop_fd = -1;
 
 /* --- lines on stdout --- */
 
-struct line {
-	char buf[2048];
-	size_t len;
-};
-
-static int64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
 static int64_t deadline_in(int ms)
 {
 	return clock_ns() + ms * 1000000LL;
 }
 
-__attribute__((format(printf, 2, 3))) static void line_add(struct line *line, const char *format, ...)
+static void call_begin(struct line *line, const struct client *c, const char *call, int64_t begin, const char *result)
 {
-	size_t room = sizeof(line->buf) - line->len;
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf(line->buf + line->len, room, format, args);
-	va_end(args);
-	if (n > 0)
-		line->len += (size_t)n < room ? (size_t)n : room - 1;
-}
-
-static void line_string(struct line *line, const char *key, const char *value)
-{
-	const unsigned char *p = (const unsigned char *)value;
-
-	line_add(line, ",\"%s\":\"", key);
-	for (; *p; p++) {
-		if (*p < 0x20 || *p > 0x7e || *p == '"' || *p == '\\')
-			line_add(line, "\\u%04x", *p);
-		else
-			line_add(line, "%c", *p);
-	}
-	line_add(line, "\"");
-}
-
-static void line_number(struct line *line, const char *key, int64_t value)
-{
-	line_add(line, ",\"%s\":%lld", key, (long long)value);
-}
-
-static void line_begin(struct line *line, const struct client *c, const char *call, int64_t begin, const char *result)
-{
-	int64_t end = clock_ns();
-
-	line->len = 0;
-	line_add(line, "{\"call\":\"%s\",\"begin\":%lld,\"end\":%lld", call, (long long)begin, (long long)end);
-	line_string(line, "domain", c->domain);
-	line_number(line, "attempt", c->attempt);
-	line_string(line, "result", result);
-}
-
-/* One write, so that the lines of several threads stay whole. */
-static void line_end(struct line *line)
-{
-	line_add(line, "}\n");
-	if (write(STDOUT_FILENO, line->buf, line->len) < 0)
-		_exit(1);
+	line_begin(line, call, begin, c->domain, c->attempt, result);
 }
 
 /* --- waiting --- */
@@ -212,77 +160,12 @@ static bool stop_requested(void)
 
 /* --- SRV and addresses --- */
 
-static const char *resolver_error_name(int error)
-{
-	switch (error) {
-	case HOST_NOT_FOUND:
-		return "nxdomain";
-	case NO_DATA:
-		return "nodata";
-	case TRY_AGAIN:
-		return "try_again";
-	default:
-		return "no_recovery";
-	}
-}
-
-static int target_compare(const void *a, const void *b)
-{
-	const struct target *x = a, *y = b;
-
-	return x->priority != y->priority ? x->priority - y->priority : y->weight - x->weight;
-}
-
-static void srv_parse(struct client *c, const unsigned char *answer, int len)
-{
-	ns_msg msg;
-	ns_rr rr;
-
-	c->n_targets = 0;
-	if (ns_initparse(answer, len, &msg) < 0)
-		return;
-	for (int i = 0; i < ns_msg_count(msg, ns_s_an) && c->n_targets < MAX_TARGETS; i++) {
-		struct target *t = &c->targets[c->n_targets];
-
-		if (ns_parserr(&msg, ns_s_an, i, &rr) < 0)
-			break;
-		if (ns_rr_type(rr) != ns_t_srv || ns_rr_rdlen(rr) < 7)
-			continue;
-		t->priority = ns_get16(ns_rr_rdata(rr));
-		t->weight = ns_get16(ns_rr_rdata(rr) + 2);
-		t->port = ns_get16(ns_rr_rdata(rr) + 4);
-		if (dn_expand(ns_msg_base(msg), ns_msg_end(msg), ns_rr_rdata(rr) + 6, t->name, sizeof(t->name)) < 0)
-			continue;
-		c->n_targets++;
-	}
-	qsort(c->targets, c->n_targets, sizeof(c->targets[0]), target_compare);
-}
-
 static int client_srv(struct client *c)
 {
-	static _Thread_local unsigned char answer[NS_MAXMSG];
-	struct __res_state state = {0};
-	char name[NS_MAXDNAME];
-	const char *result = "ok";
-	struct line line;
-	int64_t begin;
-	int n;
+	int n = srv_ask(c->domain, c->attempt, c->targets, MAX_TARGETS);
 
-	if (res_ninit(&state) < 0)
-		return -EIO;
-	snprintf(name, sizeof(name), "_xmpp-component._tcp.%s", c->domain);
-	begin = clock_ns();
-	n = res_nquery(&state, name, ns_c_in, ns_t_srv, answer, sizeof(answer));
-	if (n < 0)
-		result = resolver_error_name(state.res_h_errno);
-	line_begin(&line, c, "srv", begin, result);
-	if (n > 0)
-		srv_parse(c, answer, n);
-	line_string(&line, "name", name);
-	line_number(&line, "targets", c->n_targets);
-	line_end(&line);
-	res_nclose(&state);
-	return c->n_targets > 0 ? 0 : -ENOENT;
+	c->n_targets = n > 0 ? n : 0;
+	return n > 0 ? 0 : n;
 }
 
 static int client_addresses(struct client *c, const struct target *t, struct addrinfo **ret_list)
@@ -296,7 +179,7 @@ static int client_addresses(struct client *c, const struct target *t, struct add
 
 	snprintf(port, sizeof(port), "%d", t->port);
 	r = getaddrinfo(t->name, port, &hints, &list);
-	line_begin(&line, c, "address", begin, r ? gai_strerror(r) : "ok");
+	call_begin(&line, c, "address", begin, r ? gai_strerror(r) : "ok");
 	for (struct addrinfo *a = list; a; a = a->ai_next)
 		n++;
 	line_string(&line, "name", t->name);
@@ -363,7 +246,7 @@ static int client_connect(struct client *c, const struct target *t, const struct
 	getnameinfo(a->ai_addr, a->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
 	begin = clock_ns();
 	r = connect_try(c, fd, a);
-	line_begin(&line, c, "connect", begin, r ? strerrorname_np(-r) : "ok");
+	call_begin(&line, c, "connect", begin, r ? strerrorname_np(-r) : "ok");
 	line_string(&line, "address", host);
 	line_number(&line, "port", t->port);
 	line_number(&line, "local_port", local_port(fd));
@@ -531,14 +414,29 @@ static int tls_run(struct client *c, enum tls_op op, void *buf, int len, int64_t
 	}
 }
 
-static int client_write(struct client *c, const char *text, int64_t deadline)
+static int piece_write(struct client *c, const char *text, size_t len, int64_t deadline)
 {
 	int r;
 
 	if (!c->ssl)
-		return socket_write(c, text, strlen(text), deadline);
-	r = tls_run(c, TLS_WRITE, (void *)text, (int)strlen(text), deadline);
+		return socket_write(c, text, len, deadline);
+	r = tls_run(c, TLS_WRITE, (void *)text, (int)len, deadline);
 	return r < 0 ? r : 0;
+}
+
+static int client_write(struct client *c, const char *text, int64_t deadline)
+{
+	size_t left = strlen(text), most = c->options->split > 0 ? (size_t)c->options->split : left;
+	int r = 0;
+
+	while (left > 0 && !r) {
+		size_t len = left < most ? left : most;
+
+		r = piece_write(c, text, len, deadline);
+		text += len;
+		left -= len;
+	}
+	return r;
 }
 
 /* 0: the peer is done. */
@@ -665,7 +563,7 @@ static int client_tls(struct client *c)
 	c->hello_sent = false;
 	begin = clock_ns();
 	r = tls_run(c, TLS_HANDSHAKE, NULL, 0, deadline_in(c->options->timeout_ms));
-	line_begin(&line, c, "tls", begin, r > 0 ? "ok" : strerrorname_np(-r));
+	call_begin(&line, c, "tls", begin, r > 0 ? "ok" : strerrorname_np(-r));
 	line_string(&line, "version", SSL_get_version(c->ssl));
 	line_string(&line, "cipher", r > 0 ? SSL_get_cipher_name(c->ssl) : "");
 	line_add(&line, ",\"resumed\":%s", SSL_session_reused(c->ssl) ? "true" : "false");
@@ -698,20 +596,32 @@ static int text_await(struct client *c, const char *const needles[], int64_t dea
 	}
 }
 
-/* The value of the stream's id attribute; servers quote with ' or ". */
+/* The value of an attribute of the start tag; servers quote with ' or ". */
+static int attribute_get(const char *tag, const char *name, char *ret_value, size_t size)
+{
+	const char *end = strchr(tag, '>'), *p = tag, *close;
+	size_t len = strlen(name);
+
+	while (end && (p = strchr(p, ' ')) && p < end) {
+		p++;
+		if (strncmp(p, name, len) || p[len] != '=' || (p[len + 1] != '\'' && p[len + 1] != '"'))
+			continue;
+		p += len + 2;
+		close = strchr(p, p[-1]);
+		if (!close || (size_t)(close - p) >= size)
+			break;
+		memcpy(ret_value, p, (size_t)(close - p));
+		ret_value[close - p] = '\0';
+		return 0;
+	}
+	return -EBADMSG;
+}
+
 static int stream_id(const char *text, char *ret_id, size_t size)
 {
-	const char *p = strstr(text, "<stream:stream"), *end;
+	const char *tag = strstr(text, "<stream:stream");
 
-	p = p ? strstr(p, " id=") : NULL;
-	if (!p || (p[4] != '\'' && p[4] != '"'))
-		return -EBADMSG;
-	end = strchr(p + 5, p[4]);
-	if (!end || (size_t)(end - p - 5) >= size)
-		return -EBADMSG;
-	memcpy(ret_id, p + 5, (size_t)(end - p - 5));
-	ret_id[end - p - 5] = '\0';
-	return 0;
+	return tag ? attribute_get(tag, "id", ret_id, size) : -EBADMSG;
 }
 
 /* The name of the condition inside <stream:error>. */
@@ -738,6 +648,15 @@ static void handshake_format(const char *id, const char *secret, char *ret_text,
 	for (int i = 0; i < SHA_DIGEST_LENGTH; i++)
 		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 	snprintf(ret_text, size, "<handshake>%s</handshake>", hex);
+}
+
+/* Forgets the text up to the end of what is there for sure. */
+static void text_drop(struct client *c, const char *needle)
+{
+	const char *rest = strstr(c->text, needle) + strlen(needle);
+
+	c->text_len -= (size_t)(rest - c->text);
+	memmove(c->text, rest, c->text_len + 1);
 }
 
 static const char *xmpp_result(const struct client *c, int r, int wanted, char *buf, size_t size)
@@ -771,35 +690,132 @@ static int client_stream(struct client *c)
 		if (!strchr(tag, '>'))
 			r = text_await(c, rest, deadline) < 0 ? -EBADMSG : 1;
 	}
-	line_begin(&line, c, "stream", begin, xmpp_result(c, r, 1, buf, sizeof(buf)));
+	call_begin(&line, c, "stream", begin, xmpp_result(c, r, 1, buf, sizeof(buf)));
 	line_end(&line);
 	return r == 1 ? 0 : r < 0 ? r : -EACCES;
+}
+
+/* Half of it, and then nothing more. */
+static int handshake_halt(struct client *c, const char *id, char *text, int64_t begin)
+{
+	struct line line;
+	int r;
+
+	text[strlen(text) / 2] = '\0';
+	r = client_write(c, text, deadline_in(c->options->timeout_ms));
+	if (r)
+		return r;
+	call_begin(&line, c, "halt", begin, "ok");
+	line_string(&line, "stream_id", id);
+	line_string(&line, "handshake", text);
+	line_end(&line);
+	fd_wait(-1, 0, INT64_MAX);
+	return -ECANCELED;
 }
 
 static int client_register(struct client *c)
 {
 	static const char *const needles[] = {"</stream:error>", "<handshake/>", "<handshake></handshake>", NULL};
 	int64_t begin = clock_ns(), deadline = deadline_in(c->options->timeout_ms);
-	char id[256], text[128], buf[64];
+	char id[256] = "", text[128] = "", buf[64];
 	struct line line;
 	int r;
 
 	r = stream_id(c->text, id, sizeof(id));
 	if (!r) {
 		handshake_format(id, c->options->secret, text, sizeof(text));
-		r = client_write(c, text, deadline);
+		r = c->options->halt ? handshake_halt(c, id, text, begin) : client_write(c, text, deadline);
 	}
 	if (!r)
 		r = text_await(c, needles, deadline);
-	if (r == 2)
+	if (r == 1 || r == 2) {
+		text_drop(c, needles[r]);
 		r = 1;
-	line_begin(&line, c, "register", begin, xmpp_result(c, r, 1, buf, sizeof(buf)));
+	}
+	call_begin(&line, c, "register", begin, xmpp_result(c, r, 1, buf, sizeof(buf)));
 	line_string(&line, "id", c->id);
+	if (c->options->reveal) {
+		line_string(&line, "stream_id", id);
+		line_string(&line, "handshake", text);
+	}
 	line_end(&line);
 	return r == 1 ? 0 : r < 0 ? r : -EACCES;
 }
 
 /* --- the attempt --- */
+
+/* One line for each answer: from the return of the read that had the question whole to just before the write. */
+static int iq_answer(struct client *c, const char *tag, int64_t received)
+{
+	char type[16] = "", id[128] = "", from[NS_MAXDNAME] = "", to[NS_MAXDNAME] = "", text[2 * NS_MAXDNAME + 256];
+	struct line line;
+	int r;
+
+	attribute_get(tag, "type", type, sizeof(type));
+	if (strcmp(type, "get") && strcmp(type, "set"))
+		return 0;
+	attribute_get(tag, "id", id, sizeof(id));
+	attribute_get(tag, "from", from, sizeof(from));
+	attribute_get(tag, "to", to, sizeof(to));
+	if (c->options->answer_delay_ms) {
+		r = fd_wait(-1, 0, deadline_in(c->options->answer_delay_ms));
+		if (r < 0)
+			return r;
+	}
+	snprintf(text, sizeof(text), "<iq type='result' id='%s' from='%s' to='%s'/>", id, to, from);
+	call_begin(&line, c, "answer", received, "ok");
+	line_string(&line, "iq", id);
+	r = client_write(c, text, deadline_in(c->options->timeout_ms));
+	line_end(&line);
+	return r;
+}
+
+/* Each whole start tag in c->text; what it opens is not looked at. */
+static int stanzas_take(struct client *c, int64_t received)
+{
+	int r = 0;
+
+	for (;;) {
+		char *tag = strchr(c->text, '<'), *end = tag ? strchr(tag, '>') : NULL;
+
+		if (!tag || !end || r) {
+			if (!tag || c->text_len == sizeof(c->text) - 1)
+				c->text_len = 0;
+			return r;
+		}
+		if (c->options->answer && !strncmp(tag, "<iq ", 4))
+			r = iq_answer(c, tag, received);
+		c->text_len -= (size_t)(end + 1 - c->text);
+		memmove(c->text, end + 1, c->text_len + 1);
+	}
+}
+
+/* Reads until the deadline, or until the peer is done. */
+static int stay_read(struct client *c, int64_t deadline, int64_t *received)
+{
+	int keepalive_ms = c->options->keepalive_ms, n;
+
+	for (;;) {
+		int64_t until = keepalive_ms ? deadline_in(keepalive_ms) : deadline;
+
+		n = client_read(c, c->text + c->text_len, sizeof(c->text) - 1 - c->text_len,
+				until < deadline ? until : deadline);
+		if (n == -ETIMEDOUT && until < deadline) {
+			n = client_write(c, " ", deadline_in(c->options->timeout_ms));
+			if (n)
+				return n;
+			continue;
+		}
+		if (n <= 0)
+			return n;
+		*received += n;
+		c->text_len += (size_t)n;
+		c->text[c->text_len] = '\0';
+		n = stanzas_take(c, clock_ns());
+		if (n)
+			return n;
+	}
+}
 
 /* How the stay ended. Reading on also takes in the tickets of TLS 1.3, without which nothing is resumed. */
 static void client_stay(struct client *c)
@@ -807,16 +823,20 @@ static void client_stay(struct client *c)
 	int64_t begin = clock_ns(), deadline = deadline_in(c->options->stay_ms);
 	int64_t received = 0;
 	struct line line;
-	char buf[4096];
-	int n;
+	int n = 0;
 
 	if (c->ssl && c->options->resume && !c->session && c->options->stay_ms < 1000)
 		deadline = deadline_in(1000);
-	do {
-		n = client_read(c, buf, sizeof(buf), deadline);
-		received += n > 0 ? n : 0;
-	} while (n > 0);
-	line_begin(&line, c, "stay", begin,
+	if (c->options->no_register)
+		c->text_len = 0;
+	c->text[c->text_len] = '\0';
+	if (c->options->send)
+		n = client_write(c, c->options->send, deadline_in(c->options->timeout_ms));
+	if (!n)
+		n = stanzas_take(c, begin);
+	if (!n)
+		n = stay_read(c, deadline, &received);
+	call_begin(&line, c, "stay", begin,
 		   n == 0	     ? "closed_by_server"
 		   : n == -ECANCELED ? "stopped"
 		   : n == -ETIMEDOUT ? "over"
@@ -825,18 +845,35 @@ static void client_stay(struct client *c)
 	line_end(&line);
 }
 
-static void client_close(struct client *c)
+/* Says goodbye, or not. */
+static void tls_end(struct client *c)
 {
 	int64_t deadline = deadline_in(100);
+	int how = c->options->close_how;
 
-	if (c->ssl && SSL_is_init_finished(c->ssl)) {
-		/* a session that was not shut down is not resumed */
-		SSL_shutdown(c->ssl);
-		if (c->options->mode == MODE_MEMBIO)
-			membio_flush(c, deadline);
-	}
+	if (!c->ssl || !SSL_is_init_finished(c->ssl))
+		return;
+	if (how == CLOSE_STREAM)
+		client_write(c, "</stream:stream>", deadline);
+	if (how != CLOSE_SHUTDOWN && how != CLOSE_STREAM)
+		return;
+	/* a session that was not shut down is not resumed */
+	SSL_shutdown(c->ssl);
+	if (c->options->mode == MODE_MEMBIO)
+		membio_flush(c, deadline);
+}
+
+static void client_close(struct client *c)
+{
+	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	if (c->options->close_how == CLOSE_EXIT)
+		_exit(0);
+	tls_end(c);
 	SSL_free(c->ssl);
 	c->ssl = NULL;
+	if (c->fd >= 0 && c->options->close_how == CLOSE_RESET)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -1;
@@ -855,6 +892,29 @@ static int client_targets(struct client *c)
 	return 0;
 }
 
+static void *registration_run(void *arg)
+{
+	struct client *c = arg;
+	int r = client_stream(c);
+
+	if (!r)
+		r = client_register(c);
+	return (void *)(intptr_t)r;
+}
+
+static int client_registration(struct client *c)
+{
+	pthread_t thread;
+	void *result;
+
+	if (!c->options->hand_over)
+		return (int)(intptr_t)registration_run(c);
+	if (pthread_create(&thread, NULL, registration_run, c))
+		return -EAGAIN;
+	pthread_join(thread, &result);
+	return (int)(intptr_t)result;
+}
+
 static int client_attempt(struct client *c)
 {
 	const struct options *o = c->options;
@@ -865,14 +925,27 @@ static int client_attempt(struct client *c)
 		r = client_connect_any(c);
 	if (!r && !o->plaintext)
 		r = client_tls(c);
+	if (!r && o->pause_ms && fd_wait(-1, 0, deadline_in(o->pause_ms)) < 0)
+		r = -ECANCELED;
 	if (!r && !o->no_register)
-		r = client_stream(c);
-	if (!r && !o->no_register)
-		r = client_register(c);
+		r = client_registration(c);
 	if (!r)
 		client_stay(c);
 	client_close(c);
 	return r;
+}
+
+static int attempt_fork(struct client *c)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child)
+		_exit(client_attempt(c) ? 1 : 0);
+	while (child > 0 && waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return child > 0 && !status ? 0 : -ECHILD;
 }
 
 static void *client_run(void *arg)
@@ -884,7 +957,7 @@ static void *client_run(void *arg)
 		if (c->attempt > 0 && fd_wait(-1, 0, deadline_in(o->interval_ms)) == -ECANCELED)
 			break;
 		c->attempt++;
-		c->last_ok = client_attempt(c) == 0;
+		c->last_ok = (o->fork ? attempt_fork(c) : client_attempt(c)) == 0;
 		c->registered += c->last_ok;
 		if (c->last_ok && o->until_registered)
 			break;
@@ -946,6 +1019,18 @@ static const struct option_row option_rows[] = {
 	{"--resume", OPTION_FLAG, AT(resume), NULL, "later attempts resume the TLS session"},
 	{"--dribble", OPTION_FLAG, AT(dribble), NULL, "ClientHello byte by byte (membio)"},
 	{"--plaintext", OPTION_FLAG, AT(plaintext), NULL, "XEP-0114 without TLS"},
+	{"--send", OPTION_STRING, AT(send), NULL, "XML, once registered"},
+	{"--answer", OPTION_FLAG, AT(answer), NULL, "each iq of type get or set with a result"},
+	{"--answer-delay", OPTION_NUMBER, AT(answer_delay_ms), NULL, "MS before each answer (0)"},
+	{"--keepalive", OPTION_NUMBER, AT(keepalive_ms), NULL, "MS of silence, then a space (none)"},
+	{"--pause", OPTION_NUMBER, AT(pause_ms), NULL, "MS between TLS and registration (0)"},
+	{"--split", OPTION_NUMBER, AT(split), NULL, "N: XML in writes of so many bytes"},
+	{"--hand-over", OPTION_FLAG, AT(hand_over), NULL, "registration in another thread than TLS"},
+	{"--fork", OPTION_FLAG, AT(fork), NULL, "each attempt in a child made for it"},
+	{"--reveal", OPTION_FLAG, AT(reveal), NULL,
+	 "print the stream's id and the digest, for those who look for leaks"},
+	{"--halt", OPTION_FLAG, AT(halt), NULL, "with half of the handshake written, until SIGTERM"},
+	{"--close", OPTION_CHOICE, AT(close_how), close_names, "shutdown|stream|fin|reset|exit"},
 };
 
 static void usage(void)
@@ -1069,9 +1154,8 @@ static bool clients_report(struct client **clients, int n)
 	struct line line;
 
 	for (int i = 0; i < n; i++) {
-		line_begin(&line, clients[i], "done", clock_ns(), clients[i]->last_ok ? "ok" : "failed");
+		call_begin(&line, clients[i], "done", clock_ns(), clients[i]->last_ok ? "ok" : "failed");
 		line_number(&line, "registered", clients[i]->registered);
-		line_number(&line, "pid", getpid());
 		line_end(&line);
 		ok = ok && clients[i]->last_ok;
 	}

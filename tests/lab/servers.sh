@@ -4,7 +4,7 @@
 # namespaces and processes; everything here writes below $STATE and reads the options of `lab start` (O_*).
 
 DOMAINS=(example.com example.net)
-COMPONENTS=(callbridge callbridge2 callbridge3)
+COMPONENTS=(callbridge callbridge{2..8})
 
 # The addresses of a name, as the lab's DNS answers them: with both ends on one host the servers are on loopback.
 server_addresses() { # xmpp1|xmpp2
@@ -125,11 +125,13 @@ dns_wait() {
 # --- XMPP ---
 
 prosody_config() {
-	local domain name protocol tickets=
+	local domain name protocol conflict=deny more=
 	local -A protocols=([1.2]=tlsv1_2 [1.3]=tlsv1_3 [both]=tlsv1_2+)
 	protocol=${protocols[$O_TLS]}
 	# By itself Prosody resumes nothing.
-	[ "$O_TICKETS" = 0 ] || tickets=", options = { no_ticket = false }"
+	[ "$O_TICKETS" = 0 ] || more+=", options = { no_ticket = false }"
+	[ "$O_CLIENT_CERT" = 0 ] || more+=", verify = { 'peer', 'fail_if_no_peer_cert' }"
+	[ "$O_KICK_OLD" = 0 ] || conflict=kick_old
 	mkdir -p "$STATE/prosody" "$STATE/empty"
 	echo "run_as_root = true
 daemonize = false
@@ -138,7 +140,7 @@ pidfile = '$STATE/prosody/pid'
 certificates = '$STATE/empty'
 modules_disabled = { 's2s', 'c2s', 'offline' }
 log = { info = '*console' }
-component_conflict_resolve = 'deny'"
+component_conflict_resolve = '$conflict'"
 	# With Nagle on, TLS 1.3 loses 42 ms before the stream header: session tickets, then a small write.
 	[ "$O_NAGLE" = 1 ] || echo "network_settings = { nagle = false }"
 	if [ "$O_PLAIN" = 1 ]; then
@@ -151,7 +153,7 @@ ssl_ports = { $O_PORT }
 ssl_interfaces = { '*', '::' }
 ports = {}
 component_ports = {}
-ssl = { certificate = '$CERTS/$O_CERT.crt', key = '$CERTS/$O_CERT.key', protocol = '$protocol'$tickets }"
+ssl = { certificate = '$CERTS/$O_CERT.crt', key = '$CERTS/$O_CERT.key', protocol = '$protocol'$more }"
 	fi
 	for domain in "${DOMAINS[@]}"; do
 		# Prosody refuses a server name that is none of its hosts, and clients send the FQDN.
@@ -160,7 +162,7 @@ ssl = { certificate = '$CERTS/$O_CERT.crt', key = '$CERTS/$O_CERT.key', protocol
 		done
 		for name in "${COMPONENTS[@]}"; do
 			echo "Component '$name.$domain'
-	component_secret = '$SECRET'"
+	component_secret = '$O_SECRET'"
 		done
 	done
 	echo "VirtualHost 'localhost'"
@@ -185,7 +187,7 @@ listen:
 	echo "    hosts:"
 	for domain in "${DOMAINS[@]}"; do
 		for name in "${COMPONENTS[@]}"; do
-			echo "      $name.$domain: {password: '$SECRET'}"
+			echo "      $name.$domain: {password: '$O_SECRET'}"
 		done
 	done
 	echo "modules: {mod_disco: {}, mod_ping: {}}"
