@@ -27,7 +27,7 @@
 #define CERT_PARTS	  (CERT_BYTES / CBT_DATA_MAX)
 #define CERT_EXT_MAX	  4096 /* extensions of one CertificateEntry (OCSP, SCTs) */
 #define ERRORS_MAX	  4
-#define BLOCKS_MAX	  128 /* of a call: what comes after is a gap */
+#define BLOCKS_MAX	  512 /* of a call: what comes after is a gap */
 #define ERR_LIB_SSL	  20  /* openssl/err.h, the same since 0.9 */
 #define RECEIVED_SHUTDOWN 2   /* SSL_RECEIVED_SHUTDOWN, openssl/ssl.h */
 

@@ -20,7 +20,7 @@
 #define ASKERS_MAX	 4096
 #define ASKER_NS	 60000000000ULL /* "has just asked": a minute covers every retry of a resolver */
 
-#define LIB_BLOCK     64 /* bytes that the recogniser looks at in one go */
+#define LIB_BLOCK     16 /* bytes that the recogniser looks at in one go */
 #define LIB_CALLS_MAX 4096
 #define LIB_CONNS_MAX 4096
 

@@ -335,8 +335,11 @@ static const char *alert_text(struct draft *d, const struct tls_handshake *h)
 	return d->alert;
 }
 
+#define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 section 6.2 */
+
 static void tls_fill(struct draft *d, const struct tls_handshake *h)
 {
+	const struct tls_alert_seen received = leg_alert_received(d->winner);
 	struct report_tls *r = &d->tls;
 	uint64_t end = leg_tls_end(d->winner);
 
@@ -364,6 +367,9 @@ static void tls_fill(struct draft *d, const struct tls_handshake *h)
 	} else if (h->hello_retry) {
 		r->hello_retry = TRI_YES;
 	}
+	/* … but for the alert that one of them drew. */
+	if (received.kind == TLS_ALERT_PLAIN && received.description == ALERT_CERTIFICATE_REQUIRED)
+		r->client_cert_requested = TRI_YES;
 	if (h->resumed_known)
 		r->resumed = h->resumed ? TRI_YES : TRI_NO;
 	tls_split(d, h, end ? end : d->until_ns, r);

@@ -5,6 +5,8 @@
 
 load helper
 
+LIBRARY=1
+
 setup() {
 	e2e_setup
 	LABS+=("$NAME")
@@ -50,7 +52,8 @@ registered() {
 		'.certificate.evidence == "library" or (.tls.version == "TLSv1.2" and .certificate.evidence == "wire")' \
 		'.timeline[-1] as $last | $last.phase == "register" and $last.end_ns == .total_ns and
 			.registration.start_ns == $last.start_ns and .registration.duration_ns == $last.end_ns - $last.start_ns' \
-		'[.timeline[] | .phase] - ["wait"] == ["srv", "address", "tcp", "tls", "register"]' \
+		'([.timeline[] | .phase] - ["wait"] | reduce .[] as $p ([]; if .[-1] == $p then . else . + [$p] end)) ==
+			["srv", "address", "tcp", "tls", "register"]' \
 		'([.timeline[] | .end_ns - .start_ns] | add) == .total_ns'
 	lines session | jq -es 'map(.state) == ["up", "down"] and all(.registered == true and .component == "callbridge.example.com")' >/dev/null
 }

@@ -5,6 +5,8 @@
 
 load helper
 
+LIBRARY=1
+
 setup() {
 	e2e_setup
 	LABS+=("$NAME")
@@ -31,7 +33,8 @@ result() { # [NTH]
 # A refusal is an answer, on the timeline like any other.
 refusal_is_whole() { # CONDITION
 	lines attempt | jq -e --arg condition "$1" '.complete and .missing == [] and .timeline[-1].phase == "register" and
-		.registration.protocol == "xep0114" and .registration.result != "success" and .registration.error == $condition and
+		(.registration.protocol == "xep0114" or $condition == "host-unknown") and .registration.result == "failure" and
+		.registration.error == ($condition | gsub("-"; "_")) and
 		.registration.duration_ns > 0 and ([.timeline[] | .end_ns - .start_ns] | add) == .total_ns and .certificate.domain_match' >/dev/null
 	lines attempt | "$BATS_TEST_DIRNAME/brackets" all "$CLIENT_OUT"
 	[ "$(lines session | wc -l)" = 0 ]
@@ -116,7 +119,7 @@ refused() { # LAB-OPTIONS CLIENT-OPTIONS COMPONENT CONDITION
 	observed_end 2
 	[ "$(result 1)" = '["registered",null,null,"callbridge.example.com"]' ]
 	[ "$(result 2)" = '["registered",null,null,"callbridge.example.com"]' ]
-	[ "$(lines session | jq -r --argjson pid "$first" 'select(.pid == $pid and .state == "down") | [.end_reason, .ended_by] | join(" ")')" = "conflict server" ]
+	[ "$(lines session | jq -r --argjson pid "$first" 'select(.pid == $pid and .state == "down") | [.end_reason, .ended_by] | join(" ")')" = "stream_error:conflict server" ]
 }
 
 # TLS 1.3 lets the handshake succeed, the first read gets the alert. TLS 1.2 fails in the handshake.

@@ -5,6 +5,8 @@
 
 load helper
 
+LIBRARY=1
+
 setup() {
 	e2e_setup
 	LABS+=("$NAME")

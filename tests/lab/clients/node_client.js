@@ -74,6 +74,8 @@ class Socket extends EventEmitter {
 		const secure = tls.connect({ socket: plain, servername: server, ca: options.ca && fs.readFileSync(options.ca), ...versions });
 		try {
 			await connected(secure, "secureConnect");
+			// Node says so before it has written its Finished, which leaves at the end of this turn of its loop.
+			await new Promise(setImmediate);
 		} catch (error) {
 			say("tls", begin, error.code || error.message);
 			throw error;
