@@ -159,18 +159,15 @@ connected() {
 	done
 }
 
-@test "a watched process that is there before cbtrace" {
+@test "a process that is there before cbtrace" {
 	VERSION=1.3
 	lab_again --tls 1.3
-	client_start --attempts 2 --stay 100 --interval 600
+	client_start --attempts 2 --on-signal
 	wait_for 5 client_did register
 	cbtrace_start watch --json
+	kill -USR1 "$CLIENT_PID"
 	client_wait
 	wait_for 5 has_lines session 2
 	cbtrace_stop
-	# the second attempt only, whole
-	lines attempt | tail -n 1 >"$BATS_TEST_TMPDIR/last"
-	mv "$BATS_TEST_TMPDIR/last" "$BATS_TEST_TMPDIR/attempt"
-	jq -e '.outcome == "registered" and .complete and .registration.result == "success" and .certificate.evidence == "library"' \
-		"$BATS_TEST_TMPDIR/attempt" >/dev/null
+	registered
 }

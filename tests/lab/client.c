@@ -66,6 +66,7 @@ struct options {
 	int verify;
 	int attempts;
 	int interval_ms;
+	int on_signal;
 	int stay_ms;
 	int timeout_ms;
 	int until_registered;
@@ -107,7 +108,7 @@ struct client {
 	size_t text_len;
 };
 
-static int stop_fd = -1;
+static int stop_fd = -1, go_fd = -1;
 
 /* --- lines on stdout --- */
 
@@ -123,12 +124,11 @@ static void call_begin(struct line *line, const struct client *c, const char *ca
 
 /* --- waiting --- */
 
-static void stop_request(int sig)
+static void signal_take(int sig)
 {
 	uint64_t one = 1;
 
-	(void)sig;
-	if (write(stop_fd, &one, sizeof(one)) < 0)
+	if (write(sig == SIGUSR1 ? go_fd : stop_fd, &one, sizeof(one)) < 0)
 		_exit(1);
 }
 
@@ -948,13 +948,24 @@ static int attempt_fork(struct client *c)
 	return child > 0 && !status ? 0 : -ECHILD;
 }
 
+static int attempt_wait(const struct options *o)
+{
+	uint64_t count;
+	int r;
+
+	if (!o->on_signal)
+		return fd_wait(-1, 0, deadline_in(o->interval_ms));
+	r = fd_wait(go_fd, POLLIN, INT64_MAX);
+	return r > 0 && read(go_fd, &count, sizeof(count)) < 0 ? -errno : r;
+}
+
 static void *client_run(void *arg)
 {
 	struct client *c = arg;
 	const struct options *o = c->options;
 
 	while (c->attempt < o->attempts && !stop_requested()) {
-		if (c->attempt > 0 && fd_wait(-1, 0, deadline_in(o->interval_ms)) == -ECANCELED)
+		if (c->attempt > 0 && attempt_wait(o) == -ECANCELED)
 			break;
 		c->attempt++;
 		c->last_ok = (o->fork ? attempt_fork(c) : client_attempt(c)) == 0;
@@ -1013,6 +1024,7 @@ static const struct option_row option_rows[] = {
 	{"--attempts", OPTION_NUMBER, AT(attempts), NULL, "N: whole attempts, one after the other (1)"},
 	{"--until-registered", OPTION_FLAG, AT(until_registered), NULL, "stop at the first that succeeds"},
 	{"--interval", OPTION_NUMBER, AT(interval_ms), NULL, "MS between attempts (0)"},
+	{"--on-signal", OPTION_FLAG, AT(on_signal), NULL, "SIGUSR1 begins each attempt but the first"},
 	{"--stay", OPTION_NUMBER, AT(stay_ms), NULL, "MS after success (0); SIGTERM ends it"},
 	{"--timeout", OPTION_NUMBER, AT(timeout_ms), NULL, "MS of each network call (5000)"},
 	{"--no-register", OPTION_FLAG, AT(no_register), NULL, "only TLS, then stay"},
@@ -1121,14 +1133,16 @@ static int options_parse(struct options *o, int argc, char **argv)
 /* The handler only wakes: each wait has stop_fd in its set, and the blocking calls return with EINTR. */
 static int signals_set(void)
 {
-	struct sigaction sa = {.sa_handler = stop_request};
+	struct sigaction sa = {.sa_handler = signal_take};
 
 	stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (stop_fd < 0)
+	go_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (stop_fd < 0 || go_fd < 0)
 		return -errno;
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
 	return 0;
 }
 
@@ -1189,5 +1203,6 @@ cleanup:
 	for (int i = 0; i < MAX_DOMAINS; i++)
 		client_free(clients[i]);
 	close(stop_fd);
+	close(go_fd);
 	return status;
 }
