@@ -181,7 +181,7 @@ static int check_library(struct check *c, struct failure *f)
 				   c->o->pid);
 	for (int i = 0; i < n && len < sizeof(text); i++) {
 		const struct library_file *file = &files[i];
-		const char *path = file->path[0] ? file->path : "its executable";
+		const char *path = file->path;
 
 		if (file->error < 0)
 			error = file->error;

@@ -1090,7 +1090,11 @@ int library_look(uint32_t pid, struct library_file *files, size_t max)
 	snprintf(name, sizeof(name), "/proc/%u/exe", pid);
 	fd = open(name, O_RDONLY | O_CLOEXEC);
 	if (n < max && fd >= 0) {
-		look_at(fd, "", &files[n]);
+		char path[PATH_MAX];
+		ssize_t len = readlink(name, path, sizeof(path) - 1);
+
+		path[len > 0 ? len : 0] = '\0';
+		look_at(fd, path, &files[n]);
 		n += files[n].error != -ENOENT;
 	}
 	fd_close(fd);

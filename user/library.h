@@ -45,7 +45,7 @@ bool library_next(struct library *l, struct cbt_ev_lib_proc *ret_event);
 /* --- For `cbtrace check` --- */
 
 struct library_file {
-	char path[256]; /* as the process sees it; "" its executable */
+	char path[256]; /* as the process sees it */
 	int error;	/* negative errno instead of a plan */
 	size_t sites, cheap;
 	bool has_ssl, has_crypto;

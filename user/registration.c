@@ -126,8 +126,8 @@ static uint64_t request_answered(struct registration *r, const struct cbt_ev_lib
 
 static void login_in(struct registration *r, const struct cbt_ev_lib_element *ev)
 {
-	/* An answer to a question of the client's is nobody's login. */
-	if (r->login_ns || is_answer(ev))
+	/* What comes back to something that the client sent is nobody's login. */
+	if (r->login_ns || is_answer(ev) || ev->type == CBT_TYPE_ERROR)
 		return;
 	r->login_ns = ev->h.ts;
 	r->login_hash = ev->id_hash;

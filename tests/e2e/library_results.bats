@@ -21,7 +21,7 @@ observed_start() { # [options of lab start]
 observed_end() { # N attempts
 	wait_for 5 has_lines attempt "$1"
 	cbtrace_stop
-	[ "$CBTRACE_STATUS" = 0 ]
+	[ "$CBTRACE_STATUS" = 0 ] || { echo "status $CBTRACE_STATUS" >&2; return 1; }
 	[ "$(lines attempt | wc -l)" = "$1" ]
 }
 

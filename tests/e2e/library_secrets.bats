@@ -89,7 +89,7 @@ from='callbridge2.example.com' to='callbridge.example.com'><query xmlns='jabber:
 	# what was looked at was looked into
 	lines attempt | jq -es 'length == 2 and all(.outcome == "registered")' >/dev/null
 	lines session | jq -es 'map(select(.component == "callbridge.example.com" and .state == "down")) |
-		length == 1 and .[0].stanzas_in == 2 and .[0].stanzas_out == 2' >/dev/null
+		length == 1 and (.[0].stanzas_in | IN(2, 3)) and .[0].stanzas_out == 2' >/dev/null # Prosody sends back what nobody takes yet
 }
 
 @test "Prosody, TLS 1.3: nothing leaves" {
