@@ -294,9 +294,11 @@ static uint64_t registration_deadline(const struct attempt *a, const struct leg 
 		return failed_deadline(a, r->refused_ns, idle_ns);
 	if (leg_end(l))
 		return failed_deadline(a, leg_end(l), idle_ns);
+	if (leg_alert_received(l).kind)
+		return failed_deadline(a, leg_alert_received(l).ts, idle_ns);
 	if (registration_awaits(r))
 		return attempt_lossy(a) ? attempt_activity(a) + ATTEMPT_LOSSY_NS : 0;
-	return later(leg_handshake(l)->complete_ns, later(r->first_out_ns, r->last_inbound_ns)) + idle_ns;
+	return later(leg_handshake(l)->complete_ns, registration_turn(r)) + idle_ns;
 }
 
 uint64_t attempt_deadline(const struct attempt *a, uint64_t idle_ns)

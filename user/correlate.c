@@ -94,6 +94,15 @@ static void on_exec(struct correlator *c, const struct cbt_ev_exec *ev)
 		memcpy(p->comm, ev->comm, sizeof(p->comm));
 }
 
+static void session_lossy(void *object, void *arg)
+{
+	const struct leg *l = object;
+
+	(void)arg;
+	if (l->session)
+		l->session->missing |= MISSING_LOST_EVENTS;
+}
+
 static void on_lost(struct correlator *c, const struct cbt_ev_lost *ev)
 {
 	struct attempt *a;
@@ -116,6 +125,7 @@ static void on_lost(struct correlator *c, const struct cbt_ev_lost *ev)
 		a->missing |= MISSING_LOST_EVENTS;
 		attempt_touch(c, a);
 	}
+	table_each(c->legs, session_lossy, NULL);
 	if (c->handler.lost)
 		c->handler.lost(&c->lost, c->handler.arg);
 }
@@ -133,21 +143,44 @@ static struct attempt *attempt_due(const struct correlator *c, uint64_t limit)
 	return best;
 }
 
+static struct leg *ending_due(const struct correlator *c, uint64_t limit)
+{
+	struct leg *l, *best = NULL;
+
+	TAILQ_FOREACH (l, &c->ending, by_attempt)
+		if (session_due(l) <= limit &&
+		    (!best || session_due(l) < session_due(best) ||
+		     (session_due(l) == session_due(best) && l->session->id < best->session->id)))
+			best = l;
+	return best;
+}
+
 /* Everything that was due up to @limit ends now, in the order of its time. */
 static void advance(struct correlator *c, uint64_t limit)
 {
 	struct attempt *a;
 	struct lookup *l;
+	struct leg *ending;
 
 	if (limit < c->next_due)
 		return;
-	while ((a = attempt_due(c, limit)))
-		attempt_end(c, a, 0);
+	for (;;) {
+		a = attempt_due(c, limit);
+		ending = ending_due(c, limit);
+		if (!a && !ending)
+			break;
+		if (a && (!ending || a->deadline <= session_due(ending)))
+			attempt_end(c, a, 0);
+		else
+			session_end(c, ending);
+	}
 	while ((l = TAILQ_FIRST(&c->loose)) && lookup_activity(l) + c->idle_ns <= limit)
 		loose_forget(c, l);
 	c->next_due = UINT64_MAX;
 	TAILQ_FOREACH (a, &c->attempts, by_time)
 		correlator_due(c, a->deadline);
+	TAILQ_FOREACH (ending, &c->ending, by_attempt)
+		correlator_due(c, session_due(ending));
 	if ((l = TAILQ_FIRST(&c->loose)))
 		correlator_due(c, lookup_activity(l) + c->idle_ns);
 }
@@ -163,12 +196,15 @@ void correlate_tick(struct correlator *c, uint64_t now)
 void correlate_finish(struct correlator *c, uint64_t now)
 {
 	struct attempt *a;
+	struct leg *l;
 
 	if (now > c->now)
 		c->now = now;
 	advance(c, c->now);
 	while ((a = TAILQ_FIRST(&c->attempts)))
 		attempt_end(c, a, c->now);
+	while ((l = TAILQ_FIRST(&c->ending)))
+		session_end(c, l);
 }
 
 void correlate_event(struct correlator *c, const struct cbt_hdr *ev)
@@ -311,6 +347,7 @@ struct correlator *correlator_new(const struct correlate_config *config, const s
 	TAILQ_INIT(&c->processes_by_age);
 	TAILQ_INIT(&c->dns_conns_by_age);
 	TAILQ_INIT(&c->attempts);
+	TAILQ_INIT(&c->ending);
 	TAILQ_INIT(&c->loose);
 	TAILQ_INIT(&c->libraries_by_age);
 	c->handler = *handler;

@@ -92,6 +92,8 @@ void leg_drop(struct correlator *c, struct leg *l)
 		table_remove(c->legs, l->key);
 	if (l->library)
 		library_drop(c, l->library);
+	if (l->session && l->session->ending)
+		TAILQ_REMOVE(&c->ending, l, by_attempt);
 	session_free(l->session);
 	leg_free(l);
 	process_put(c, p);
@@ -101,6 +103,23 @@ void session_end(struct correlator *c, struct leg *l)
 {
 	session_report(l->session, l, c->realtime_offset, &c->handler);
 	leg_drop(c, l);
+}
+
+void session_changed(struct correlator *c, struct leg *l)
+{
+	uint64_t due = session_due(l);
+
+	if (!due)
+		return;
+	if (due == leg_end(l)) {
+		session_end(c, l);
+		return;
+	}
+	if (!l->session->ending) {
+		l->session->ending = true;
+		TAILQ_INSERT_TAIL(&c->ending, l, by_attempt);
+	}
+	correlator_due(c, due);
 }
 
 /* The winner of a connected attempt lives on as a session: reported up first even if it has ended meanwhile, so that
@@ -116,11 +135,12 @@ static void session_open(struct correlator *c, struct leg *l, uint64_t attempt_i
 		leg_drop(c, l);
 		return;
 	}
+	if (l->session->start_ns <= c->lossy_until)
+		l->session->missing |= MISSING_LOST_EVENTS;
 	tls_conn_finish(l->tls);
 	up.rst_in_ns = up.rst_out_ns = up.fin_in_ns = up.fin_out_ns = up.closed_ns = up.released_ns = 0;
 	session_report(l->session, &up, c->realtime_offset, &c->handler);
-	if (leg_end(l))
-		session_end(c, l);
+	session_changed(c, l);
 }
 
 static bool filtered_out(const struct correlator *c, const char *domain, const char *server)

@@ -67,6 +67,7 @@ struct correlator {
 	struct process_list processes_by_age;
 	struct dns_conn_list dns_conns_by_age;
 	struct attempt_list attempts;
+	struct leg_list ending; /* sessions that have ended, and whose libraries may still say why; by by_attempt */
 	size_t n_attempts;
 	struct lookup_list loose; /* lookups of no attempt, longest silent first */
 	size_t n_loose;
@@ -139,6 +140,8 @@ bool attempt_hidden(const struct correlator *c, const struct attempt *a);
 void attempt_chain(struct attempt *a, const struct past *past);
 bool past_has_address(const struct past *p, const struct cbt_endpoint *remote);
 void session_end(struct correlator *c, struct leg *l);
+/* After anything that may have ended it, or told why. Frees @l where all is known. */
+void session_changed(struct correlator *c, struct leg *l);
 void leg_drop(struct correlator *c, struct leg *l);
 
 #endif

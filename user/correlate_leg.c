@@ -244,6 +244,43 @@ static void leg_compare_sni(struct correlator *c, struct leg *l)
 	attempt_touch(c, from);
 }
 
+static void leg_event(struct correlator *c, const struct leg *l)
+{
+	struct report_leg r;
+
+	if (!c->handler.leg || !l->attempt || attempt_hidden(c, l->attempt))
+		return;
+	attempt_fill_leg(l, l->attempt->id, leg_tcp_start(l), &r);
+	c->handler.leg(&r, (int64_t)leg_tcp_start(l) + c->realtime_offset, c->handler.arg);
+}
+
+/* After anything that may have changed a leg. */
+static void leg_changed(struct correlator *c, struct leg *l, bool had_tcp_end)
+{
+	if (!had_tcp_end && leg_tcp_end(l))
+		leg_event(c, l);
+	if (l->attempt)
+		attempt_touch(c, l->attempt);
+	else if (l->session)
+		session_changed(c, l);
+}
+
+/* The socket connects again, so its connection is over: the old leg stays in its attempt's report, the new one takes
+ * the cookie. */
+static void leg_succeeded(struct correlator *c, struct leg *l, uint64_t ts)
+{
+	bool had_end = leg_tcp_end(l);
+
+	if (!leg_ended(l))
+		leg_release(l, ts);
+	if (l->session) {
+		session_end(c, l);
+		return;
+	}
+	table_remove(c->legs, l->key);
+	leg_changed(c, l, had_end);
+}
+
 void correlate_connect(struct correlator *c, const struct cbt_ev_connect *ev)
 {
 	struct process *p;
@@ -258,12 +295,8 @@ void correlate_connect(struct correlator *c, const struct cbt_ev_connect *ev)
 	if (!p)
 		return;
 	l = table_find(c->legs, ev->h.cookie);
-	if (l && !l->attempt)
-		leg_drop(c, l);
-	else if (l)
-		/* The socket connects again: the old leg stays in its attempt's report, the new one takes the cookie.
-		 */
-		table_remove(c->legs, l->key);
+	if (l)
+		leg_succeeded(c, l, ev->h.ts);
 	a = connect_assign(c, p, ev);
 	if (!a) {
 		correlator_tap_done(c, ev->h.cookie);
@@ -288,27 +321,6 @@ void correlate_connect(struct correlator *c, const struct cbt_ev_connect *ev)
 	claims_add_socket(c->claims, l->key);
 	claims_add_process(c->claims, (uint32_t)p->key);
 	attempt_touch(c, a);
-}
-
-static void leg_event(struct correlator *c, const struct leg *l)
-{
-	struct report_leg r;
-
-	if (!c->handler.leg || !l->attempt || attempt_hidden(c, l->attempt))
-		return;
-	attempt_fill_leg(l, l->attempt->id, leg_tcp_start(l), &r);
-	c->handler.leg(&r, (int64_t)leg_tcp_start(l) + c->realtime_offset, c->handler.arg);
-}
-
-/* After anything that may have changed a leg. */
-static void leg_changed(struct correlator *c, struct leg *l, bool had_tcp_end)
-{
-	if (!had_tcp_end && leg_tcp_end(l))
-		leg_event(c, l);
-	if (l->attempt)
-		attempt_touch(c, l->attempt);
-	else if (l->session && leg_end(l))
-		session_end(c, l);
 }
 
 void correlate_tcp(struct correlator *c, const struct cbt_ev_tcp *ev)

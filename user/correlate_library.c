@@ -28,7 +28,7 @@ static bool library_room(struct correlator *c)
 
 	for (l = TAILQ_FIRST(&c->libraries_by_age); l; l = next) {
 		next = TAILQ_NEXT(l, by_age);
-		if (l->hello_ns + JOIN_NS > c->now && table_count(c->libraries) < LIBRARIES_MAX)
+		if (l->hello_ns + JOIN_NS > c->event_ns && table_count(c->libraries) < LIBRARIES_MAX)
 			break;
 		if (!l->leg)
 			library_drop(c, l);
@@ -110,6 +110,8 @@ static void library_changed(struct correlator *c, const struct library_conn *l)
 {
 	if (l->leg && l->leg->attempt)
 		attempt_touch(c, l->leg->attempt);
+	else if (l->leg)
+		session_changed(c, l->leg);
 }
 
 static void on_element(struct correlator *c, struct library_conn *l, const struct cbt_ev_lib_element *ev)

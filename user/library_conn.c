@@ -108,6 +108,7 @@ void library_conn_close(struct library_conn *c, const struct cbt_ev_lib_close *e
 			c->registration.bytes[dir] = ev->bytes[dir];
 	if (ev->verify_result != CBT_VERIFY_UNKNOWN)
 		c->verify_result = ev->verify_result;
+	c->freed |= ev->how == CBT_CLOSE_FREE;
 	if (ev->how == CBT_CLOSE_SHUTDOWN && !c->close_sent_ns)
 		c->close_sent_ns = ev->h.ts;
 	else if (ev->how == CBT_CLOSE_RECEIVED && !c->close_received_ns)

@@ -42,6 +42,7 @@ struct library_conn {
 	bool verify_failed;
 	int32_t verify_result;			   /* X509_V_*; CBT_VERIFY_UNKNOWN */
 	uint64_t close_sent_ns, close_received_ns; /* close_notify */
+	bool freed;				   /* nothing more will be told of it */
 	struct registration registration;
 };
 

@@ -19,14 +19,24 @@ static bool named(const struct cbt_ev_lib_element *ev, const char *name)
 	return strcmp(ev->name, name) == 0;
 }
 
-static bool is_stanza(const struct cbt_ev_lib_element *ev)
+/* STANZAS: it is none. */
+static enum stanza stanza_of(const struct cbt_ev_lib_element *ev)
 {
-	return named(ev, "iq") || named(ev, "message") || named(ev, "presence");
+	enum stanza s = STANZA_IQ;
+
+	while (s < STANZAS && !named(ev, stanza_name(s)))
+		s++;
+	return s;
 }
 
 static bool is_request(const struct cbt_ev_lib_element *ev)
 {
 	return named(ev, "iq") && (ev->type == CBT_TYPE_GET || ev->type == CBT_TYPE_SET);
+}
+
+static bool is_ping(const struct cbt_ev_lib_element *ev)
+{
+	return named(ev, "iq") && ev->type == CBT_TYPE_GET && strcmp(ev->child, "ping") == 0;
 }
 
 static bool is_answer(const struct cbt_ev_lib_element *ev)
@@ -46,9 +56,9 @@ static void stream_error(struct registration *r, const struct cbt_ev_lib_element
 {
 	bool by_client = ev->dir == CBT_OUT;
 
-	if (!by_client && (!r->accepted_ns || ev->h.ts < r->accepted_ns + REGISTRATION_SETTLE_NS)) {
+	if (!by_client && (!r->accepted_ns || ev->h.ts < r->accepted_ns + REGISTRATION_SETTLE_NS))
 		refuse(r, ev->child, ev->h.ts);
-	} else if (!r->stream_error[0]) {
+	if (!r->stream_error[0]) {
 		condition_copy(r->stream_error, ev->child);
 		r->stream_error_by_client = by_client;
 	}
@@ -126,8 +136,9 @@ static uint64_t request_answered(struct registration *r, const struct cbt_ev_lib
 
 static void login_in(struct registration *r, const struct cbt_ev_lib_element *ev)
 {
-	/* What comes back to something that the client sent is nobody's login. */
-	if (r->login_ns || is_answer(ev) || ev->type == CBT_TYPE_ERROR)
+	/* What comes back to something that the client sent is nobody's login, nor is the question whether it still
+	 * lives. */
+	if (r->login_ns || is_answer(ev) || ev->type == CBT_TYPE_ERROR || is_ping(ev))
 		return;
 	r->login_ns = ev->h.ts;
 	r->login_hash = ev->id_hash;
@@ -144,9 +155,12 @@ static void login_out(struct registration *r, const struct cbt_ev_lib_element *e
 
 static uint64_t element_after(struct registration *r, const struct cbt_ev_lib_element *ev)
 {
-	if (ev->kind != CBT_ELEMENT_CHILD || !is_stanza(ev))
+	enum stanza s = stanza_of(ev);
+
+	r->keepalives[ev->dir] += ev->kind == CBT_ELEMENT_SPACE || is_ping(ev);
+	if (ev->kind != CBT_ELEMENT_CHILD || s == STANZAS)
 		return 0;
-	r->stanzas[ev->dir]++;
+	r->stanzas[ev->dir][s]++;
 	if (ev->dir == CBT_IN) {
 		login_in(r, ev);
 		if (is_request(ev) && ev->id_hash)
@@ -166,7 +180,8 @@ uint64_t registration_element(struct registration *r, const struct cbt_ev_lib_el
 	if (ev->dir == CBT_IN)
 		r->last_inbound_ns = ev->h.ts;
 	if (ev->kind == CBT_ELEMENT_NOT_XML) {
-		r->not_xmpp |= !r->accepted_ns;
+		/* A client that speaks XMPP to something else is one that gets no verdict. */
+		r->not_xmpp |= !r->accepted_ns && (ev->dir == CBT_OUT || !r->first_out_ns);
 		return 0;
 	}
 	r->gap |= ev->kind == CBT_ELEMENT_GAP;
@@ -180,6 +195,15 @@ uint64_t registration_element(struct registration *r, const struct cbt_ev_lib_el
 		return element_after(r, ev);
 	element_before(r, ev);
 	return 0;
+}
+
+uint64_t registration_stanzas(const struct registration *r, int dir)
+{
+	uint64_t n = 0;
+
+	for (enum stanza s = 0; s < STANZAS; s++)
+		n += r->stanzas[dir][s];
+	return n;
 }
 
 bool registration_accepted(const struct registration *r)
@@ -198,5 +222,14 @@ bool registration_awaits(const struct registration *r)
 {
 	if (r->accepted_ns || r->refused_ns || !r->first_out_ns)
 		return false;
+	if (r->authenticated_ns)
+		return r->bind_hash;
 	return r->asked_ns || !r->stream_in_ns;
+}
+
+uint64_t registration_turn(const struct registration *r)
+{
+	if (r->authenticated_ns)
+		return r->authenticated_ns;
+	return r->stream_in_ns ? r->stream_in_ns : r->first_out_ns;
 }

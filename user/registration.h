@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <cbtrace/event.h>
+#include "report.h"
 
 /* A stream error so soon after the server's consent takes it back: `conflict` may follow accepted credentials. */
 #define REGISTRATION_SETTLE_NS 200000000ULL
@@ -28,7 +29,7 @@ struct registration {
 	const char *protocol;			  /* "xep0114", "sasl"; NULL unknown */
 	char component[CBT_ELEMENT_DATA_MAX + 1]; /* the client's `to`; "" unknown */
 	char error[CBT_ELEMENT_NAME_LEN];	  /* condition that refused it, with underscores; "" none */
-	char stream_error[CBT_ELEMENT_NAME_LEN];  /* condition of a stream error after it; "" none */
+	char stream_error[CBT_ELEMENT_NAME_LEN];  /* condition of the first stream error; "" none */
 	bool not_xmpp;
 	bool gap;		   /* some plaintext was not looked at */
 	uint64_t first_out_ns;	   /* first plaintext byte of the client, as its library took it */
@@ -41,10 +42,11 @@ struct registration {
 	uint64_t stream_closed_ns[2]; /* end tag of the stream, index enum cbt_dir */
 
 	/* The session, from the server's consent on. */
-	uint64_t stanzas[2];	  /* index enum cbt_dir */
-	uint64_t bytes[2];	  /* plaintext since the connection began */
-	uint64_t last_inbound_ns; /* element or keep-alive */
-	uint64_t login_ns;	  /* first stanza in */
+	uint64_t stanzas[2][STANZAS]; /* index enum cbt_dir */
+	uint64_t keepalives[2];	      /* white space between stanzas, and pings (XEP-0199), which are stanzas too */
+	uint64_t bytes[2];	      /* plaintext since the connection began */
+	uint64_t last_inbound_ns;     /* element or keep-alive */
+	uint64_t login_ns;	      /* first stanza in that is neither an answer nor a ping */
 	uint64_t login_hash;
 	bool login_answered_by_any; /* it was no iq request: whatever the client says next answers it */
 	uint64_t login_answer_ns;
@@ -60,8 +62,12 @@ uint64_t registration_element(struct registration *r, const struct cbt_ev_lib_el
 
 /* When its outcome is settled if nothing more comes; 0: not known yet. */
 uint64_t registration_settled(const struct registration *r);
+uint64_t registration_stanzas(const struct registration *r, int dir);
 bool registration_accepted(const struct registration *r);
 /* Has the client said something that the server has not answered? */
 bool registration_awaits(const struct registration *r);
+/* When it became the client's turn, or the client spoke first; 0: neither. What else comes in meanwhile is none of the
+ * registration's. */
+uint64_t registration_turn(const struct registration *r);
 
 #endif

@@ -89,3 +89,11 @@ const char *missing_name(unsigned int bit)
 		return NULL;
 	}
 }
+
+const char *stanza_name(enum stanza s)
+{
+	static const char *const names[STANZAS] = {
+		[STANZA_IQ] = "iq", [STANZA_MESSAGE] = "message", [STANZA_PRESENCE] = "presence"};
+
+	return s < STANZAS ? names[s] : NULL;
+}

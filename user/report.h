@@ -191,6 +191,9 @@ struct report_attempt {
 
 enum session_state { SESSION_UP = 0, SESSION_DOWN = 1 };
 
+enum stanza { STANZA_IQ = 0, STANZA_MESSAGE = 1, STANZA_PRESENCE = 2, STANZAS = 3 };
+const char *stanza_name(enum stanza s); /* as in XML. report.c */
+
 struct report_session {
 	uint64_t id, attempt; /* attempt 0: none seen */
 	uint32_t pid;
@@ -203,6 +206,8 @@ struct report_session {
 	int64_t duration_ns;
 	const char *end_reason, *ended_by;		      /* NULL while up */
 	int64_t bytes_in, bytes_out, stanzas_in, stanzas_out; /* NS_UNKNOWN */
+	uint64_t stanzas[2][STANZAS];			      /* by enum cbt_dir; unknown if stanzas_in is */
+	int64_t keepalives_in, keepalives_out;		      /* NS_UNKNOWN */
 	int64_t last_inbound_real_ns, rtt_ns, retransmits;    /* NS_UNKNOWN */
 	int64_t login_real_ns, login_response_ns;	      /* first stanza in, and the client's answer; NS_UNKNOWN */
 	unsigned int missing;

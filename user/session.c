@@ -61,6 +61,8 @@ static bool server_closed_first(const struct leg *l)
 	server = earliest(g->stream_closed_ns[CBT_IN], l->library->close_received_ns);
 	server = earliest(server, l->fin_in_ns);
 	client = earliest(client, l->fin_out_ns);
+	if (server == client)
+		return l->server_closed_first;
 	return server && (!client || server < client);
 }
 
@@ -97,6 +99,13 @@ static void end_fill(const struct leg *l, struct report_session *r, char *buf, s
 	}
 }
 
+uint64_t session_due(const struct leg *l)
+{
+	uint64_t end = leg_end(l);
+
+	return end && l->library && !l->library->freed && !l->released_ns ? end + SESSION_WORDS_NS : end;
+}
+
 static int64_t real(uint64_t ts, int64_t realtime_offset)
 {
 	return ts ? (int64_t)ts + realtime_offset : NS_UNKNOWN;
@@ -115,8 +124,11 @@ static void stanzas_fill(const struct leg *l, int64_t realtime_offset, struct re
 	r->registered_known = r->registered = true;
 	r->bytes_in = (int64_t)g->bytes[CBT_IN];
 	r->bytes_out = (int64_t)g->bytes[CBT_OUT];
-	r->stanzas_in = (int64_t)g->stanzas[CBT_IN];
-	r->stanzas_out = (int64_t)g->stanzas[CBT_OUT];
+	r->stanzas_in = (int64_t)registration_stanzas(g, CBT_IN);
+	r->stanzas_out = (int64_t)registration_stanzas(g, CBT_OUT);
+	memcpy(r->stanzas, g->stanzas, sizeof(r->stanzas));
+	r->keepalives_in = (int64_t)g->keepalives[CBT_IN];
+	r->keepalives_out = (int64_t)g->keepalives[CBT_OUT];
 	r->last_inbound_real_ns = real(g->last_inbound_ns, realtime_offset);
 	r->login_real_ns = real(g->login_ns, realtime_offset);
 	if (g->login_answer_ns > g->login_ns)
@@ -148,11 +160,14 @@ static void session_fill(const struct session *s, const struct leg *l, int64_t r
 		.bytes_out = NS_UNKNOWN,
 		.stanzas_in = NS_UNKNOWN,
 		.stanzas_out = NS_UNKNOWN,
+		.keepalives_in = NS_UNKNOWN,
+		.keepalives_out = NS_UNKNOWN,
 		.last_inbound_real_ns = NS_UNKNOWN,
 		.rtt_ns = l->rtt_ns ? (int64_t)l->rtt_ns : NS_UNKNOWN,
 		.retransmits = NS_UNKNOWN,
 		.login_real_ns = NS_UNKNOWN,
 		.login_response_ns = NS_UNKNOWN,
+		.missing = s->missing,
 	};
 	stanzas_fill(l, realtime_offset, r);
 }

@@ -3,17 +3,30 @@
 #ifndef CBTRACE_SESSION_H
 #define CBTRACE_SESSION_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "leg.h"
 #include "report.h"
 
 struct session {
 	uint64_t id, attempt;
 	uint64_t start_ns;
+	bool ending;	       /* its connection has ended, and its library may still say why */
+	unsigned int missing;  /* MISSING_*, found out on the way */
 	char *domain, *server; /* NULL unknown */
 };
 
 struct session *session_new(uint64_t id, uint64_t attempt, uint64_t start_ns, const char *domain, const char *server);
 void session_free(struct session *s); /* accepts NULL */
+
+/*
+ * The wire is ahead of what the client has read: a FIN arrives before the library gives out the close_notify or the
+ * stream error that explains it. When is what will be known of the end known? At once where no library tells, or when
+ * the client has closed; else a while after the end. 0: it has not ended.
+ */
+#define SESSION_WORDS_NS 1000000000ULL
+uint64_t session_due(const struct leg *l);
 
 /* Its state as the leg tells it. @realtime_offset: ns, wall clock = monotonic + this. */
 void session_report(const struct session *s, const struct leg *l, int64_t realtime_offset,

@@ -250,6 +250,22 @@ static void put_registration(struct json *j, const struct report_registration *r
 	json_object_end(j);
 }
 
+static void put_stanzas(struct json *j, const struct report_session *r)
+{
+	if (r->stanzas_in == NS_UNKNOWN) {
+		json_null(j, "stanzas");
+		return;
+	}
+	json_object(j, "stanzas");
+	for (enum stanza s = 0; s < STANZAS; s++) {
+		json_object(j, stanza_name(s));
+		json_uint(j, "in", r->stanzas[CBT_IN][s]);
+		json_uint(j, "out", r->stanzas[CBT_OUT][s]);
+		json_object_end(j);
+	}
+	json_object_end(j);
+}
+
 static void put_login(struct json *j, const struct report_session *r)
 {
 	if (r->login_real_ns == NS_UNKNOWN) {
@@ -393,6 +409,9 @@ static void on_session(const struct report_session *r, void *arg)
 	put_ns(j, "bytes_out", r->bytes_out);
 	put_ns(j, "stanzas_in", r->stanzas_in);
 	put_ns(j, "stanzas_out", r->stanzas_out);
+	put_stanzas(j, r);
+	put_ns(j, "keepalives_in", r->keepalives_in);
+	put_ns(j, "keepalives_out", r->keepalives_out);
 	put_real_ns(j, "last_inbound", r->last_inbound_real_ns);
 	put_login(j, r);
 	put_ns(j, "rtt_ns", r->rtt_ns);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // sources: tests/unit/script.c user/addr.c user/attempt.c user/attempt_report.c user/cert.c user/claims.c
-// sources: user/correlate.c user/correlate_attempt.c user/correlate_dns.c user/correlate_leg.c
-// sources: user/correlate_process.c user/dns.c user/event.c user/findings.c user/json.c user/leg.c user/lookup.c
-// sources: user/report.c user/session.c user/sink_json.c user/stream.c user/table.c user/text.c user/timeline.c
-// sources: user/tls.c user/tls_names.c
+// sources: user/correlate.c user/correlate_attempt.c user/correlate_dns.c user/correlate_leg.c user/correlate_library.c
+// sources: user/correlate_process.c user/dns.c user/event.c user/findings.c user/json.c user/leg.c user/library_conn.c
+// sources: user/lookup.c user/registration.c user/report.c user/session.c user/sink_json.c user/stream.c user/table.c
+// sources: user/text.c user/timeline.c user/tls.c user/tls_names.c
 /*
  * The correlator under any order of events: bytes become calls of the script, over few names, addresses, sockets and
- * processes, so that they meet. The script asserts what must hold of every report; the sanitizers watch the rest.
+ * processes, so that they meet. The script asserts what must hold of every report, and that the events alone, without
+ * the ticks between them, give the same ones; the sanitizers watch the rest.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,79 @@ static const char *const answers[] = {"SRV 10 5 5223 xmpp1.example.com",
 				      ""};
 static const uint16_t ports[] = {5223, 15223, 443, 53};
 
+static const char *const elements[] = {"stream",   "handshake", "error",   "auth",     "success", "failure",
+				       "features", "iq",	"message", "presence", "other",	  ""};
+static const char *const children[] = {"not-authorized", "conflict", "host-unknown", "bind", "ping", ""};
+
+/* A certificate's first bytes as DER has them, and what follows arbitrary. */
+static void library_cert(struct script *s, uint64_t conn, struct input *in)
+{
+	static uint8_t der[24000] = {0x30, 0x82, 0x01, 0x00};
+	static const size_t sizes[] = {1, 260, CBT_DATA_MAX, CBT_DATA_MAX + 1, sizeof(der)};
+	uint16_t index = (uint16_t)take(in, 4);
+
+	der[4] = (uint8_t)take(in, 256);
+	script_lib_cert(s, conn, index, der, sizes[take(in, 5)]);
+}
+
+/* The library's side. Few connections and sockets, so that they join. */
+static void library_step(struct script *s, struct input *in)
+{
+	static const int errors[] = {134, 1000 + 42, 1000 + 116, 1000 + 255, 1, 1256};
+	static const int results[] = {CBT_VERIFY_UNKNOWN, 0, 10, 18, 20, 99};
+	uint64_t conn = 1 + take(in, 8);
+	int dir = (int)take(in, 2);
+
+	switch (take(in, 9)) {
+	case 0:
+		script_lib_hello(s, conn, 1 + take(in, 12));
+		break;
+	case 1:
+		library_cert(s, conn, in);
+		break;
+	case 2:
+		script_lib_error(s, conn, errors[take(in, 6)], results[take(in, 6)]);
+		break;
+	case 3:
+	case 4:
+		script_lib_element(s, conn, dir, elements[take(in, 12)], children[take(in, 6)]);
+		break;
+	case 5:
+		script_lib_iq(s, conn, dir, (int)take(in, 6), take(in, 4), children[take(in, 6)]);
+		break;
+	case 6:
+		script_lib_told(s, conn, dir, CBT_ELEMENT_STREAM_OPEN + (int)take(in, 6));
+		break;
+	case 7:
+		script_lib_close(s, conn, CBT_CLOSE_SHUTDOWN + (int)take(in, 3));
+		break;
+	default:
+		script_lib_proc(s, CBT_LIBRARY_ARMED + (int)take(in, CBT_LIBRARY_STATES - 1));
+		break;
+	}
+}
+
+/* As far as a TLS connection that the library knows, and perhaps registered: what comes after is worth trying often. */
+static void connection(struct script *s, uint64_t cookie, struct input *in)
+{
+	uint64_t conn = 1 + take(in, 8);
+	unsigned int far = take(in, 4);
+
+	script_connect(s, cookie, addrs[take(in, 4)], 5223, CBT_WHY_PORT);
+	if (far)
+		script_lib_hello(s, conn, cookie);
+	script_handshake(s, cookie, "example.com", take(in, 30) * MS);
+	if (far < 2)
+		return;
+	script_lib_element(s, conn, CBT_OUT, "stream", "cb1.example.com");
+	script_lib_element(s, conn, CBT_IN, "stream", "cb1.example.com");
+	script_lib_element(s, conn, CBT_OUT, "handshake", "");
+	if (far < 3)
+		return;
+	script_wait(s, take(in, 30) * MS);
+	script_lib_element(s, conn, CBT_IN, "handshake", "");
+}
+
 static void step(struct script *s, struct input *in)
 {
 	uint64_t cookie = 1 + take(in, 12);
@@ -63,7 +137,7 @@ static void step(struct script *s, struct input *in)
 	uint8_t raw[64];
 	unsigned int n;
 
-	switch (take(in, 22)) {
+	switch (take(in, 28)) {
 	case 0:
 		script_query(s, cookie, (uint16_t)take(in, 8), types[take(in, 4)], names[take(in, 8)],
 			     resolvers[take(in, 2)]);
@@ -134,6 +208,16 @@ static void step(struct script *s, struct input *in)
 	case 20:
 		script_process(s, 100 + take(in, 4), 100 + take(in, 6), "client");
 		break;
+	case 21:
+		connection(s, cookie, in);
+		break;
+	case 22:
+	case 23:
+	case 24:
+	case 25:
+	case 26:
+		library_step(s, in);
+		break;
 	default:
 		n = take(in, sizeof(raw));
 		for (unsigned int i = 0; i < n; i++)
@@ -152,8 +236,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (int i = 0; i < STEPS_MAX && in.len; i++)
 		step(s, &in);
-	if (size % 2)
+	if (size % 2) {
 		script_finish(s);
+		script_check_replay(s);
+	}
 	script_free(s);
 	return 0;
 }

@@ -45,6 +45,7 @@ struct script {
 	uint8_t *events;
 	size_t events_len, events_size;
 	uint64_t lost[CBT_LOST_STAGES];
+	struct correlate_config config; /* its strings and ports are the test's, and live longer */
 };
 
 static void tap_done(uint64_t cookie, void *arg)
@@ -160,6 +161,7 @@ struct script *script_new(const struct correlate_config *config)
 		c.ports = &port;
 		c.n_ports = 1;
 	}
+	s->config = c;
 	s->out = open_memstream(&s->text, &s->text_len);
 	s->json = sink_json_new(s->out, true, true);
 	s->correlator = correlator_new(&c, &h);
@@ -542,6 +544,28 @@ void script_lib_stanza(struct script *s, uint64_t conn, int dir, const char *nam
 	lib_element(s, &e, name, "", "");
 }
 
+void script_lib_iq(struct script *s, uint64_t conn, int dir, int type, uint64_t id, const char *child)
+{
+	struct cbt_ev_lib_element e = {
+		.conn = conn, .dir = (uint8_t)dir, .kind = CBT_ELEMENT_CHILD, .type = (uint8_t)type, .id_hash = id};
+
+	lib_element(s, &e, "iq", child, "");
+}
+
+void script_lib_told(struct script *s, uint64_t conn, int dir, int kind)
+{
+	struct cbt_ev_lib_element e = {.conn = conn, .dir = (uint8_t)dir, .kind = (uint8_t)kind};
+
+	lib_element(s, &e, "", "", "");
+}
+
+void script_lib_proc(struct script *s, int library_state)
+{
+	struct cbt_ev_lib_proc e = {.h = {.tgid = s->tgid}, .state = (uint8_t)library_state};
+
+	emit(s, &e, sizeof(e), CBT_EV_LIB_PROC, 0);
+}
+
 void script_lib_close(struct script *s, uint64_t conn, int how)
 {
 	struct cbt_ev_lib_close e = {.h = {.tgid = s->tgid, .tid = s->tid},
@@ -693,6 +717,26 @@ void script_handshake(struct script *s, uint64_t cookie, const char *sni, uint64
 
 /* --- What came out --- */
 
+void script_check_replay(const struct script *s)
+{
+	struct script *again = script_new(&s->config);
+
+	/* The first event is HOST, which a new script has had already. */
+	for (size_t at = again->events_len; at < s->events_len;) {
+		const struct cbt_hdr *h = (const struct cbt_hdr *)(s->events + at);
+
+		correlate_event(again->correlator, h);
+		if (h->type == CBT_EV_END)
+			correlate_finish(again->correlator, h->ts);
+		at += (h->len + 7) & ~(size_t)7;
+	}
+	if (strcmp(script_text(s), script_text(again)) != 0) {
+		fprintf(stderr, "--- with ticks\n%s--- without\n%s", script_text(s), script_text(again));
+		abort();
+	}
+	script_free(again);
+}
+
 const char *script_report(const struct script *s, const char *kind, size_t index)
 {
 	static char line[65536];
@@ -711,6 +755,12 @@ const char *script_report(const struct script *s, const char *kind, size_t index
 		}
 	}
 	return NULL;
+}
+
+const char *script_text(const struct script *s)
+{
+	fflush(s->out);
+	return s->text;
 }
 
 size_t script_reports(const struct script *s, const char *kind)

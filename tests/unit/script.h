@@ -59,7 +59,11 @@ void script_lib_error(struct script *s, uint64_t conn, int reason, int verify);
 /* @name as the event has it; "stream" opens one, with @more as its address; of others @more is the child. */
 void script_lib_element(struct script *s, uint64_t conn, int dir, const char *name, const char *more);
 void script_lib_stanza(struct script *s, uint64_t conn, int dir, const char *name, int type, uint64_t id);
+void script_lib_iq(struct script *s, uint64_t conn, int dir, int type, uint64_t id, const char *child);
+/* What has no name: CBT_ELEMENT_SPACE, _GAP, _NOT_XML, _STREAM_CLOSE. */
+void script_lib_told(struct script *s, uint64_t conn, int dir, int kind);
 void script_lib_close(struct script *s, uint64_t conn, int how);
+void script_lib_proc(struct script *s, int library_state);
 
 /* TLS messages, each as one segment. Version 0x0303 or 0x0304. */
 void script_client_hello(struct script *s, uint64_t cookie, const char *sni);
@@ -76,6 +80,10 @@ void script_handshake(struct script *s, uint64_t cookie, const char *sni, uint64
 
 /* Reports so far: @kind "attempt", "session", … the @index-th of it as JSON text; NULL if there is none. */
 const char *script_report(const struct script *s, const char *kind, size_t index);
+/* The same events, without a tick between them: the reports must be the same, byte for byte. Aborts if they are not. */
+void script_check_replay(const struct script *s);
+/* All of them, one a line. */
+const char *script_text(const struct script *s);
 size_t script_reports(const struct script *s, const char *kind);
 /* Cookies whose tap was declared done. */
 bool script_tap_done(const struct script *s, uint64_t cookie);

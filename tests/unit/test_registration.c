@@ -166,6 +166,31 @@ static const char *const sasl_wrong[] = {
 	"< <failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>",
 	NULL,
 };
+static const char *const sasl_bind_refused[] = {
+	OPEN,
+	PROSODY_OPEN,
+	"> <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>",
+	"< <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+	"> <iq id='b' type='set'><bind xmlns='urn:xmpp:component:0'><hostname>other.example.com</hostname></bind></iq>",
+	"< <iq type='error' id='b'><error type='cancel'><conflict/></error></iq>",
+	NULL,
+};
+static const char *const sasl_challenge[] = {
+	OPEN,
+	PROSODY_OPEN,
+	"> <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>biwsbj1jYixyPWE=</auth>",
+	"< <challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>cj1hYixzPWMsaT00MDk2</challenge>",
+	"> <response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>Yz1iaXdzLHI9YWIscD14</response>",
+	"< <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>dj14</success>",
+	"> <iq id='b' type='set'><bind xmlns='urn:xmpp:component:0'/></iq>",
+	"< <iq type='result' id='b'/>",
+	NULL,
+};
+/* ejabberd and Prosody close the stream with the error, or in a write of its own. */
+static const char *const closed_after[] = {OPEN, PROSODY_OPEN, HANDSHAKE, "< <handshake/>", "< </stream:stream>", NULL};
+static const char *const invalid_namespace[] = {OPEN, PROSODY_OPEN, ERROR("invalid-namespace"), NULL};
+static const char *const shutdown_before[] = {OPEN, EJABBERD_OPEN, HANDSHAKE, ERROR("system-shutdown"), NULL};
+static const char *const error_bare[] = {OPEN, PROSODY_OPEN, "< <stream:error/></stream:stream>", NULL};
 static const char *const not_xml[] = {"> GET / HTTP/1.1\r\nHost: x\r\n\r\n", "< HTTP/1.1 400 <no>", NULL};
 
 /* @error NULL: accepted. */
@@ -195,6 +220,8 @@ static void test_accepted(void **state)
 	assert_outcome(prosody_good, "xep0114", NULL);
 	assert_outcome(ejabberd_good, "xep0114", NULL);
 	assert_outcome(sasl_good, "sasl", NULL);
+	assert_outcome(sasl_challenge, "sasl", NULL);
+	assert_outcome(closed_after, "xep0114", NULL);
 }
 
 static void test_refused(void **state)
@@ -205,6 +232,10 @@ static void test_refused(void **state)
 	assert_outcome(unknown_host, NULL, "host_unknown");
 	assert_outcome(conflict, "xep0114", "conflict");
 	assert_outcome(sasl_wrong, "sasl", "not_authorized");
+	assert_outcome(sasl_bind_refused, "sasl", "other");
+	assert_outcome(invalid_namespace, NULL, "invalid_namespace");
+	assert_outcome(shutdown_before, "xep0114", "system_shutdown");
+	assert_outcome(error_bare, NULL, "other");
 }
 
 /* Credentials accepted and then conflict is not registered; much later it is a session that ends. */
@@ -240,6 +271,58 @@ static void test_every_prefix(void **state)
 	}
 }
 
+/* Whose turn it is under SASL, at each step; without a bind nothing is claimed, and nothing awaited for ever. */
+static void test_sasl_turns(void **state)
+{
+	static const bool awaits[] = {false, true, false, true, false, false, false, true, false};
+
+	(void)state;
+	for (size_t lines = 0; lines < sizeof(awaits); lines++) {
+		const char *some[9] = {0};
+		struct talk t = {.now = 1000 * MS};
+
+		memcpy(some, sasl_good, lines * sizeof(some[0]));
+		converse(&t, some, 0);
+		assert_int_equal(registration_awaits(&t.r), awaits[lines]);
+		assert_int_equal(registration_accepted(&t.r), lines == 8);
+		if (lines >= 4)
+			assert_int_equal(registration_turn(&t.r), 1004 * MS);
+	}
+}
+
+/* The server, where there is one, speaks something else: the client was never answered. */
+static void test_server_not_xml(void **state)
+{
+	static const char *const lines[] = {OPEN, "< HTTP/1.1 400 Bad Request\r\n\r\n<html>", NULL};
+	struct talk t = {.now = 1000 * MS};
+
+	(void)state;
+	converse(&t, lines, 0);
+	assert_false(t.r.not_xmpp);
+	assert_true(registration_awaits(&t.r));
+	assert_int_equal(registration_settled(&t.r), 0);
+}
+
+/* A client that ends it by itself was not refused. */
+static void test_client_error(void **state)
+{
+	static const char *const lines[] = {
+		OPEN,
+		PROSODY_OPEN,
+		"> <stream:error><unsupported-version xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+		"</stream:stream>",
+		NULL,
+	};
+	struct talk t = {.now = 1000 * MS};
+
+	(void)state;
+	converse(&t, lines, 0);
+	assert_string_equal(t.r.error, "");
+	assert_string_equal(t.r.stream_error, "unsupported_version");
+	assert_true(t.r.stream_error_by_client && t.r.stream_closed_ns[CBT_OUT] != 0);
+	assert_int_equal(registration_settled(&t.r), 0);
+}
+
 /* A handshake that was not asked for is no consent. */
 static void test_unasked(void **state)
 {
@@ -264,8 +347,8 @@ static void test_not_xml(void **state)
 static void test_session(void **state)
 {
 	static const char *const lines[] = {
-		"< <iq type='get' id='ping1' from='example.com' to='callbridge.example.com'><ping "
-		"xmlns='urn:xmpp:ping'/></iq>",
+		"< <iq type='get' id='ping1' from='example.com' to='callbridge.example.com'><query "
+		"xmlns='jabber:iq:auth'/></iq>",
 		"<  ",
 		"> <message to='a@example.com'><body>hello</body></message>",
 		"> <iq type='result' id='other' to='example.com'/>",
@@ -282,14 +365,43 @@ static void test_session(void **state)
 		converse(&t, prosody_good, 0);
 		registered = t.now;
 		converse(&t, lines, cut);
-		assert_int_equal(t.r.stanzas[CBT_IN], 3);
-		assert_int_equal(t.r.stanzas[CBT_OUT], 4);
+		assert_int_equal(registration_stanzas(&t.r, CBT_IN), 3);
+		assert_int_equal(registration_stanzas(&t.r, CBT_OUT), 4);
+		assert_int_equal(t.r.stanzas[CBT_IN][STANZA_MESSAGE], 1);
+		assert_int_equal(t.r.stanzas[CBT_OUT][STANZA_IQ], 2);
 		assert_true(t.r.login_ns > registered && t.r.login_ns <= registered + 2 * MS);
 		assert_true(t.r.login_answer_ns > t.r.login_ns);
 		assert_true(t.took >= 4 * MS && t.took <= 5 * MS);
 		assert_int_equal(t.r.last_inbound_ns, t.now);
 		assert_true(t.spaces >= 1);
 	}
+}
+
+/* What only asks whether the other side still lives is nobody's login. */
+static void test_keepalives(void **state)
+{
+	static const char *const lines[] = {
+		"<  ",
+		"< <iq id='p1' type='get' to='callbridge.example.com'><ping xmlns='urn:xmpp:ping'/></iq>",
+		"> <iq id='p1' type='error'><error/></iq>",
+		"> \n",
+		"> <iq id='p2' type='get' to='example.com'><ping xmlns='urn:xmpp:ping'/></iq>",
+		"< <iq id='p2' type='result'/>",
+		"< <iq id='l' type='get'><query xmlns='jabber:iq:auth'/></iq>",
+		NULL,
+	};
+	struct talk t = {.now = 1000 * MS};
+
+	(void)state;
+	converse(&t, prosody_good, 0);
+	converse(&t, lines, 0);
+	assert_int_equal(t.r.keepalives[CBT_IN], 2);
+	assert_int_equal(t.r.keepalives[CBT_OUT], 2);
+	assert_int_equal(t.r.stanzas[CBT_IN][STANZA_IQ], 3);
+	assert_int_equal(t.r.stanzas[CBT_OUT][STANZA_IQ], 2);
+	assert_int_equal(registration_stanzas(&t.r, CBT_IN), 3);
+	assert_int_equal(t.took, MS);
+	assert_int_equal(t.r.login_ns, t.now);
 }
 
 /* A server that asks and asks, and a client that never answers: the oldest are forgotten. */
@@ -351,9 +463,9 @@ static void test_gap(void **state)
 	element_give(&t, CBT_OUT, CBT_ELEMENT_GAP);
 	assert_true(t.r.gap);
 	call(&t, CBT_OUT, "rest</body></message>", 21);
-	assert_int_equal(t.r.stanzas[CBT_OUT], 1);
+	assert_int_equal(registration_stanzas(&t.r, CBT_OUT), 1);
 	call(&t, CBT_OUT, "<presence/>", 11);
-	assert_int_equal(t.r.stanzas[CBT_OUT], 2);
+	assert_int_equal(registration_stanzas(&t.r, CBT_OUT), 2);
 }
 
 /* Long names, deep nesting, odd bytes: bounded, and what was cut says so. */
@@ -376,7 +488,7 @@ static void test_hostile(void **state)
 	call(&t, CBT_IN, "/>", 2);
 	for (int i = 0; i < 100000; i++)
 		call(&t, CBT_IN, "<d>", 3);
-	assert_int_equal(t.parser[CBT_IN].depth, XMPP_DEPTH_MAX);
+	assert_true(t.parser[CBT_IN].depth >= 0xffff);
 	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
 		struct talk o = {.now = MS};
 
@@ -390,6 +502,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_accepted),       cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_conflict_after), cmocka_unit_test(test_every_prefix),
+		cmocka_unit_test(test_sasl_turns),     cmocka_unit_test(test_server_not_xml),
+		cmocka_unit_test(test_client_error),   cmocka_unit_test(test_keepalives),
 		cmocka_unit_test(test_unasked),	       cmocka_unit_test(test_not_xml),
 		cmocka_unit_test(test_session),	       cmocka_unit_test(test_unanswered),
 		cmocka_unit_test(test_secrets),	       cmocka_unit_test(test_gap),

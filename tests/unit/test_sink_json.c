@@ -219,7 +219,8 @@ static void hostile_names_stay_strings(void **state)
 
 #define SESSION_KEYS                                                                                                   \
 	"kind schema id attempt pid comm domain server address port component registered state start end duration_ns " \
-	"end_reason ended_by bytes_in bytes_out stanzas_in stanzas_out last_inbound first_login rtt_ns retransmits "   \
+	"end_reason ended_by bytes_in bytes_out stanzas_in stanzas_out stanzas keepalives_in keepalives_out "          \
+	"last_inbound first_login rtt_ns retransmits "                                                                 \
 	"missing "
 
 static void sessions(void **state)
