@@ -897,6 +897,8 @@ static void *closer_run(void *arg)
 	const struct library *l = arg;
 	int fd;
 
+	/* It holds a lock of the kernel's that the other thread needs: it must not lie about with that. */
+	priority_raise();
 	while (read(l->closing[0], &fd, sizeof(fd)) == sizeof(fd))
 		close(fd);
 	return NULL;
