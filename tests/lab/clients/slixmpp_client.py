@@ -85,10 +85,13 @@ class Component(slixmpp.ComponentXMPP):
         self.tls_begin = now()
 
     def connection_made(self, transport):
-        tls = transport.get_extra_info("ssl_object")
-        say("tls", self.tls_begin, "ok", version=tls.version(), cipher=tls.cipher()[0])
         self.register_begin = now()
+        # asyncio says so before it has written its Finished, which leaves at the end of this turn of its loop.
+        self.loop.call_soon(self.tls_done, transport.get_extra_info("ssl_object"))
         super().connection_made(transport)
+
+    def tls_done(self, tls):
+        say("tls", self.tls_begin, "ok", version=tls.version(), cipher=tls.cipher()[0])
 
     def _handle_handshake(self, xml):
         self.registered("ok")
