@@ -398,6 +398,8 @@ void correlator_free(struct correlator *c)
 		loose_forget(c, l);
 	while ((d = TAILQ_FIRST(&c->dns_conns_by_age)))
 		dns_conn_drop(c, d);
+	while ((leg = TAILQ_FIRST(&c->ending)))
+		leg_drop(c, leg);
 	if (c->legs)
 		table_each(c->legs, leg_collect, &sessions);
 	while ((leg = TAILQ_FIRST(&sessions))) {

@@ -271,8 +271,7 @@ static void leg_succeeded(struct correlator *c, struct leg *l, uint64_t ts)
 {
 	bool had_end = leg_tcp_end(l);
 
-	if (!leg_ended(l))
-		leg_release(l, ts);
+	leg_release(l, ts);
 	if (l->session) {
 		session_end(c, l);
 		return;

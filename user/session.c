@@ -33,37 +33,34 @@ void session_free(struct session *s)
 	free(s);
 }
 
-static bool close_notify_sent(const struct leg *l)
-{
-	return leg_handshake(l)->close_notify_sent || (l->library && l->library->close_sent_ns);
-}
-
-static bool close_notify_received(const struct leg *l)
-{
-	return leg_handshake(l)->close_notify_received || (l->library && l->library->close_received_ns);
-}
-
 static uint64_t earliest(uint64_t a, uint64_t b)
 {
 	return !a ? b : !b ? a : a < b ? a : b;
 }
 
-/* Who took the first step to an orderly end: the stream's end tag and close_notify come before the FIN that the wire
- * shows, which may be the other side's. */
-static bool server_closed_first(const struct leg *l)
+/* The stream's end tag and close_notify of one side; 0: none. What the client says when all is over is no step to the
+ * end; what it reads then was said before. */
+static uint64_t tag_of(const struct leg *l, int dir)
 {
 	const struct registration *g = leg_registration(l);
-	uint64_t client, server;
+	uint64_t ts = g ? g->stream_closed_ns[dir] : 0;
 
-	if (!g)
-		return l->server_closed_first;
-	client = earliest(g->stream_closed_ns[CBT_OUT], l->library->close_sent_ns);
-	server = earliest(g->stream_closed_ns[CBT_IN], l->library->close_received_ns);
-	server = earliest(server, l->fin_in_ns);
-	client = earliest(client, l->fin_out_ns);
-	if (server == client)
-		return l->server_closed_first;
-	return server && (!client || server < client);
+	return dir == CBT_IN || ts <= leg_end(l) ? ts : 0;
+}
+
+static uint64_t notify_of(const struct leg *l, int dir)
+{
+	uint64_t ts = 0;
+
+	if (l->library)
+		ts = dir == CBT_OUT ? l->library->close_sent_ns : l->library->close_received_ns;
+	return dir == CBT_IN || ts <= leg_end(l) ? ts : 0;
+}
+
+/* The first step that a side took to an orderly end; 0: none. The FIN that comes first may be the other side's. */
+static uint64_t step_of(const struct leg *l, int dir)
+{
+	return earliest(earliest(tag_of(l, dir), notify_of(l, dir)), dir == CBT_OUT ? l->fin_out_ns : l->fin_in_ns);
 }
 
 /* "stream_error:CONDITION" */
@@ -73,28 +70,56 @@ static const char *stream_error_text(const struct registration *g, char *buf, si
 	return buf;
 }
 
-static void end_fill(const struct leg *l, struct report_session *r, char *buf, size_t size)
+static const char *orderly_reason(const struct leg *l, int dir)
 {
-	const struct registration *g = leg_registration(l);
+	const struct tls_handshake *h = leg_handshake(l);
+
+	if (tag_of(l, dir))
+		return "stream_closed";
+	if (notify_of(l, dir) || (dir == CBT_OUT ? h->close_notify_sent : h->close_notify_received))
+		return "close_notify";
+	return "fin";
+}
+
+/* Neither side took an orderly step. */
+static void abrupt_fill(const struct leg *l, struct report_session *r)
+{
 	uint64_t exit_ns = l->process->exit_ns;
 
-	if (g && g->stream_error[0]) {
-		r->end_reason = stream_error_text(g, buf, size);
-		r->ended_by = g->stream_error_by_client ? "client" : "server";
-	} else if (l->sk_err == ETIMEDOUT) {
+	if (l->sk_err == ETIMEDOUT) {
 		r->end_reason = "timeout";
 		r->ended_by = "network";
 	} else if (l->rst_in_ns || l->sk_err == ECONNRESET || l->sk_err == EPIPE) {
 		r->end_reason = "reset";
 		r->ended_by = "server";
-	} else if (server_closed_first(l)) {
-		r->end_reason = close_notify_received(l) ? "close_notify" : "fin";
-		r->ended_by = "server";
 	} else if (exit_ns && exit_ns <= leg_end(l)) {
 		r->end_reason = "process_exit";
 		r->ended_by = "process";
 	} else {
-		r->end_reason = close_notify_sent(l) ? "close_notify" : l->rst_out_ns ? "reset" : "fin";
+		/* From ESTABLISHED to CLOSE without a FIN: the kernel sent a RST. */
+		r->end_reason = l->rst_out_ns || l->closed_ns ? "reset" : "fin";
+		r->ended_by = "client";
+	}
+}
+
+static void end_fill(const struct leg *l, struct report_session *r, char *buf, size_t size)
+{
+	const struct registration *g = leg_registration(l);
+	uint64_t client = step_of(l, CBT_OUT), server = step_of(l, CBT_IN), exit_ns = l->process->exit_ns;
+
+	if (g && g->stream_error[0]) {
+		r->end_reason = stream_error_text(g, buf, size);
+		r->ended_by = g->stream_error_by_client ? "client" : "server";
+	} else if (!client && !server) {
+		abrupt_fill(l, r);
+	} else if (client == server ? l->server_closed_first : server && (!client || server < client)) {
+		r->end_reason = orderly_reason(l, CBT_IN);
+		r->ended_by = "server";
+	} else if (exit_ns && exit_ns <= client) {
+		r->end_reason = "process_exit";
+		r->ended_by = "process";
+	} else {
+		r->end_reason = orderly_reason(l, CBT_OUT);
 		r->ended_by = "client";
 	}
 }

@@ -532,11 +532,9 @@ static void test_words_after_fin(void **state)
 		bool error, close_tag, notify, end_by_free;
 		const char *reason;
 	} cases[] = {
-		{true, true, true, false, "stream_error:conflict"},
-		{true, false, false, true, "stream_error:conflict"},
-		{false, true, true, false, "close_notify"},
-		{false, false, true, true, "close_notify"},
-		{false, true, false, false, "fin"},
+		{true, true, true, false, "stream_error:conflict"}, {true, false, false, true, "stream_error:conflict"},
+		{false, true, true, false, "stream_closed"},	    {false, true, false, true, "stream_closed"},
+		{false, false, true, true, "close_notify"},	    {false, false, false, false, "fin"},
 	};
 
 	(void)state;
@@ -583,6 +581,70 @@ static void test_words_after_reset(void **state)
 	script_release(s, 3);
 	assert_end(s, "stream_error:system_shutdown", "server", "2000000000");
 	script_free(s);
+}
+
+/* What came first decides, whatever the sockets' states show after it. */
+static void test_first_step(void **state)
+{
+	static const struct {
+		const char *steps; /* f FIN in, F FIN out, r reset in, R reset out, n close_notify in, N out, S end tag
+				      out, t time-out, x process exit */
+		const char *reason, *by;
+	} cases[] = {
+		{"fNr", "fin", "server"},
+		{"fnNr", "close_notify", "server"},
+		{"Nr", "close_notify", "client"},
+		{"Fr", "fin", "client"},
+		{"FfN", "fin", "client"},
+		{"NFfn", "close_notify", "client"},
+		{"SNFfn", "stream_closed", "client"},
+		{"rN", "reset", "server"},
+		{"R", "reset", "client"},
+		{"NR", "close_notify", "client"},
+		{"tN", "timeout", "network"},
+		{"Ft", "fin", "client"},
+		{"xF", "process_exit", "process"},
+		{"xR", "process_exit", "process"},
+		{"NxF", "close_notify", "client"},
+		{"", "fin", "client"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct script *s = script_new(NULL);
+		int tcp = CBT_TCP_ESTABLISHED;
+
+		registered_session(s);
+		for (const char *p = cases[i].steps; *p; p++) {
+			int next = *p == 'f' && tcp == CBT_TCP_ESTABLISHED   ? CBT_TCP_CLOSE_WAIT
+				   : *p == 'f'				     ? CBT_TCP_TIME_WAIT
+				   : *p == 'F' && tcp == CBT_TCP_ESTABLISHED ? CBT_TCP_FIN_WAIT1
+				   : *p == 'F'				     ? CBT_TCP_LAST_ACK
+				   : strchr("rRt", *p)			     ? CBT_TCP_CLOSE
+									     : 0;
+
+			script_wait(s, MS);
+			if (next)
+				script_state(s, 3, tcp, next,
+					     *p == 'r'	 ? (tcp == CBT_TCP_CLOSE_WAIT ? 32 : 104)
+					     : *p == 't' ? 110
+							 : 0);
+			tcp = next ? next : tcp;
+			if (*p == 'n')
+				script_lib_close(s, 77, CBT_CLOSE_RECEIVED);
+			else if (*p == 'N')
+				script_lib_close(s, 77, CBT_CLOSE_SHUTDOWN);
+			else if (*p == 'S')
+				script_lib_told(s, 77, CBT_OUT, CBT_ELEMENT_STREAM_CLOSE);
+			else if (*p == 'x')
+				script_exit(s, 100);
+		}
+		script_wait(s, MS);
+		script_release(s, 3);
+		assert_json(script_report(s, "session", 1), "end_reason", cases[i].reason);
+		assert_json(script_report(s, "session", 1), "ended_by", cases[i].by);
+		script_free(s);
+	}
 }
 
 /* A client that never closes is not waited for; the end is when it was, and ends are told in their order. */
@@ -646,7 +708,7 @@ static void test_client_closes(void **state)
 	script_lib_close(s, 77, CBT_CLOSE_RECEIVED);
 	script_wait(s, MS);
 	script_release(s, 3);
-	assert_end(s, "close_notify", "client", "2021000000");
+	assert_end(s, "stream_closed", "client", "2021000000");
 	script_free(s);
 }
 
@@ -711,7 +773,7 @@ static void test_closed_at_once(void **state)
 	static const struct {
 		int how; /* 0 the server closes, 1 the client, 2 its process ends */
 		const char *reason, *by;
-	} cases[] = {{0, "close_notify", "server"}, {1, "close_notify", "client"}, {2, "process_exit", "process"}};
+	} cases[] = {{0, "stream_closed", "server"}, {1, "close_notify", "client"}, {2, "process_exit", "process"}};
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
@@ -1392,6 +1454,7 @@ int main(void)
 		cmocka_unit_test(test_nagle),
 		cmocka_unit_test(test_words_after_fin),
 		cmocka_unit_test(test_words_after_reset),
+		cmocka_unit_test(test_first_step),
 		cmocka_unit_test(test_no_words),
 		cmocka_unit_test(test_no_words_interrupted),
 		cmocka_unit_test(test_client_closes),
