@@ -48,7 +48,7 @@ e2e_teardown() {
 	done
 	if [ -z "${BATS_TEST_COMPLETED-}" ]; then
 		for name in "$ERR" "$OUT" "$CLIENT_OUT" "$BATS_TEST_TMPDIR/other"; do
-			[ ! -s "$name" ] || { echo "== ${name##*/}"; tail -n 40 "$name" | cut -c1-2000; }
+			[ ! -s "$name" ] || { echo "== ${name##*/}"; tail -n 40 "$name" | cut -c1-6000; }
 		done
 	fi
 }
