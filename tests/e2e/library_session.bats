@@ -145,11 +145,7 @@ first_login_of() { # CLIENT-ARG…
 		wait "$FIRST"
 		wait_for 10 has_lines session 2
 		cbtrace_stop
-<<<<<<< ours
 		session down '.ended_by == "server" and (.end_reason | IN("stream_error:system_shutdown", "stream_closed", "close_notify", "fin"))'
-=======
-		session down '.ended_by == "server" and (.end_reason | IN("stream_error:system_shutdown", "stream_closed", "close_notify", "fin"))'
->>>>>>> theirs
 		lines attempt | jq -es 'length == 1 and .[0].outcome == "registered"' >/dev/null
 	done
 }
