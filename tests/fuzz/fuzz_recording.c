@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // sources: user/addr.c user/attempt.c user/attempt_report.c user/cert.c user/claims.c user/correlate.c
-// sources: user/correlate_attempt.c user/correlate_dns.c user/correlate_leg.c user/correlate_library.c user/correlate_process.c user/dns.c
-// sources: user/event.c user/failure.c user/file.c user/findings.c user/leg.c user/library_conn.c user/lookup.c
-// sources: user/registration.c user/report.c
-// sources: user/session.c user/source_recording.c user/stream.c user/table.c user/text.c user/timeline.c user/tls.c
+// sources: user/correlate_attempt.c user/correlate_dns.c user/correlate_leg.c user/correlate_library.c
+// sources: user/correlate_process.c user/dns.c user/event.c user/failure.c user/file.c user/findings.c user/leg.c
+// sources: user/library_conn.c user/lookup.c user/registration.c user/report.c user/session.c
+// sources: user/source_recording.c user/stream.c user/table.c user/text.c user/timeline.c user/tls.c
 // sources: user/tls_names.c
 /* A recording that anybody may have made or damaged, through the reader and the correlator. Its header and its sums are
  * made right, or little else would be read. */
