@@ -126,9 +126,11 @@ static void end_fill(const struct leg *l, struct report_session *r, char *buf, s
 
 uint64_t session_due(const struct leg *l)
 {
+	bool told = !l->library || l->library->freed || l->released_ns;
+	bool shown = l->fin_in_ns || l->fin_out_ns || l->rst_in_ns || l->rst_out_ns || l->closed_ns;
 	uint64_t end = leg_end(l);
 
-	return end && l->library && !l->library->freed && !l->released_ns ? end + SESSION_WORDS_NS : end;
+	return end && !(told && shown) ? end + SESSION_WORDS_NS : end;
 }
 
 static int64_t real(uint64_t ts, int64_t realtime_offset)

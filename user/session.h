@@ -21,9 +21,10 @@ struct session *session_new(uint64_t id, uint64_t attempt, uint64_t start_ns, co
 void session_free(struct session *s); /* accepts NULL */
 
 /*
- * The wire is ahead of what the client has read: a FIN arrives before the library gives out the close_notify or the
- * stream error that explains it. When is what will be known of the end known? At once where no library tells, or when
- * the client has closed; else a while after the end. 0: it has not ended.
+ * When is what will be known of the end known? The wire is ahead of what the client has read: a FIN arrives before the
+ * library gives out the close_notify or the stream error that explains it, so where a library tells, when the client
+ * has closed as well. A release is ahead of the FIN or RST that it makes the kernel send. In either case a while after
+ * the end is enough. 0: it has not ended.
  */
 #define SESSION_WORDS_NS 1000000000ULL
 uint64_t session_due(const struct leg *l);

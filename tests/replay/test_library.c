@@ -185,7 +185,7 @@ static void test_session_error(void **state)
 	script_wait(s, 2000 * MS);
 	script_tick(s);
 	script_lib_element(s, 77, CBT_IN, "error", "conflict");
-	script_release(s, 3);
+	script_close(s, 3);
 	json = script_report(s, "session", 1);
 	assert_json(json, "end_reason", "stream_error:conflict");
 	assert_json(json, "ended_by", "server");
@@ -588,7 +588,7 @@ static void test_first_step(void **state)
 {
 	static const struct {
 		const char *steps; /* f FIN in, F FIN out, r reset in, R reset out, n close_notify in, N out, S end tag
-				      out, t time-out, x process exit */
+				      out, t time-out, x process exit, c release */
 		const char *reason, *by;
 	} cases[] = {
 		{"fNr", "fin", "server"},
@@ -606,7 +606,13 @@ static void test_first_step(void **state)
 		{"xF", "process_exit", "process"},
 		{"xR", "process_exit", "process"},
 		{"NxF", "close_notify", "client"},
-		{"", "fin", "client"},
+		{"c", "fin", "client"},
+		{"cR", "reset", "client"},
+		{"cF", "fin", "client"},
+		{"NcF", "close_notify", "client"},
+		{"xcF", "process_exit", "process"},
+		{"xcR", "process_exit", "process"},
+		{"fcF", "fin", "server"},
 	};
 
 	(void)state;
@@ -638,9 +644,11 @@ static void test_first_step(void **state)
 				script_lib_told(s, 77, CBT_OUT, CBT_ELEMENT_STREAM_CLOSE);
 			else if (*p == 'x')
 				script_exit(s, 100);
+			else if (*p == 'c')
+				script_release(s, 3);
 		}
-		script_wait(s, MS);
-		script_release(s, 3);
+		script_wait(s, 1100 * MS);
+		script_tick(s);
 		assert_json(script_report(s, "session", 1), "end_reason", cases[i].reason);
 		assert_json(script_report(s, "session", 1), "ended_by", cases[i].by);
 		script_free(s);
@@ -762,7 +770,7 @@ static void test_socket_again_attempt(void **state)
 	assert_int_equal(script_reports(s, "attempt"), 2);
 	assert_json(script_report(s, "attempt", 0), "reason", "closed_by_client");
 	assert_json(script_report(s, "attempt", 1), "outcome", "registered");
-	script_release(s, 3);
+	script_close(s, 3);
 	assert_int_equal(script_reports(s, "session"), 2);
 	script_free(s);
 }
@@ -834,7 +842,7 @@ static void test_counts(void **state)
 	script_lib_stanza(s, 77, CBT_OUT, "presence", CBT_TYPE_OTHER, 0);
 	script_wait(s, MS);
 	script_lib_told(s, 77, CBT_IN, CBT_ELEMENT_GAP);
-	script_release(s, 3);
+	script_close(s, 3);
 	json = script_report(s, "session", 1);
 	assert_json(json, "stanzas_in", "2");
 	assert_json(json, "stanzas_out", "3");
@@ -903,7 +911,7 @@ static void test_registered_late(void **state)
 	script_wait(s, MS);
 	script_lib_element(s, 77, CBT_IN, "handshake", "");
 	script_lib_stanza(s, 77, CBT_IN, "presence", CBT_TYPE_NONE, 0);
-	script_release(s, 3);
+	script_close(s, 3);
 	json = script_report(s, "session", 1);
 	assert_json(json, "registered", "true");
 	assert_json(json, "component", "callbridge.example.com");
@@ -925,7 +933,7 @@ static void test_refused_late(void **state)
 	script_lib_element(s, 77, CBT_OUT, "handshake", "");
 	script_wait(s, MS);
 	script_lib_element(s, 77, CBT_IN, "error", "not-authorized");
-	script_release(s, 3);
+	script_close(s, 3);
 	json = script_report(s, "session", 1);
 	assert_json(json, "registered", "null");
 	assert_json(json, "end_reason", "stream_error:not_authorized");
@@ -1238,7 +1246,7 @@ static void test_session_lossy(void **state)
 	registered_session(s);
 	script_lost(s, CBT_LOST_RING, 3, 10 * MS);
 	script_wait(s, MS);
-	script_release(s, 3);
+	script_close(s, 3);
 	assert_json(script_report(s, "session", 0), "missing", "[]");
 	assert_json(script_report(s, "session", 1), "missing.0", "lost_events");
 	script_free(s);
@@ -1299,7 +1307,7 @@ static void test_unknown_conn(void **state)
 	script_wait(s, SETTLE);
 	script_tick(s);
 	assert_json(script_report(s, "attempt", 0), "outcome", "registered");
-	script_release(s, 3);
+	script_close(s, 3);
 	script_lib_element(s, 77, CBT_IN, "error", "conflict");
 	script_lib_error(s, 77, 134, 20);
 	script_lib_close(s, 77, CBT_CLOSE_FREE);

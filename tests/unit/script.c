@@ -437,6 +437,12 @@ void script_release(struct script *s, uint64_t cookie)
 	emit(s, &e, sizeof(e), CBT_EV_RELEASE, cookie);
 }
 
+void script_close(struct script *s, uint64_t cookie)
+{
+	script_release(s, cookie);
+	script_state(s, cookie, CBT_TCP_ESTABLISHED, CBT_TCP_FIN_WAIT1, 0);
+}
+
 void script_exit(struct script *s, uint32_t tgid)
 {
 	struct cbt_ev_exit e = {.h = {.tgid = tgid, .tid = tgid}};

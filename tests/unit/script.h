@@ -45,6 +45,8 @@ void script_syn(struct script *s, uint64_t cookie);
 void script_syn_ack(struct script *s, uint64_t cookie);
 void script_state(struct script *s, uint64_t cookie, int old_state, int new_state, int err);
 void script_release(struct script *s, uint64_t cookie);
+/* The last holder of a connection closes it: the release, and then what that makes the kernel do. */
+void script_close(struct script *s, uint64_t cookie);
 void script_exit(struct script *s, uint32_t tgid);
 void script_exec(struct script *s, const char *comm);
 void script_proc(struct script *s, uint32_t flags, const char *cgroup);
