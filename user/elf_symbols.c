@@ -19,13 +19,17 @@
 #define OWN_MACHINE EM_NONE
 #endif
 
+#define TABLE_MAX (256U << 20) /* bytes of a symbol table, and of its names: those of a browser are 60 MiB */
+
+/* Read, not mapped: a file that is cut short meanwhile must be an error, not a SIGBUS. */
+
 static Elf *elf_take(int fd, int *ret_error)
 {
 	GElf_Ehdr header;
 	Elf *elf;
 
 	elf_version(EV_CURRENT);
-	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	elf = elf_begin(fd, ELF_C_READ, NULL);
 	if (!elf || elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header) || header.e_machine != OWN_MACHINE ||
 	    header.e_ident[EI_CLASS] != ELFCLASS64) {
 		elf_end(elf);
@@ -74,14 +78,19 @@ static void symbol_compare(Elf *elf, const GElf_Sym *sym, const char *name, stru
 
 static int table_scan(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, struct elf_function *functions, size_t n)
 {
-	Elf_Data *data = elf_getdata(section, NULL), *strings;
 	Elf_Scn *string_section = elf_getscn(elf, header->sh_link);
 	bool wanted[UCHAR_MAX + 1];
+	GElf_Shdr string_header;
+	Elf_Data *data, *strings;
 	const char *text;
 	size_t count;
 
-	strings = string_section ? elf_getdata(string_section, NULL) : NULL;
-	if (!data || !strings || !strings->d_size || !header->sh_entsize)
+	if (!string_section || !gelf_getshdr(string_section, &string_header) || !header->sh_entsize ||
+	    header->sh_size > TABLE_MAX || string_header.sh_size > TABLE_MAX)
+		return -EBADMSG;
+	data = elf_getdata(section, NULL);
+	strings = elf_getdata(string_section, NULL);
+	if (!data || !strings || !strings->d_size)
 		return -EBADMSG;
 	text = strings->d_buf;
 	/* Then every name in it ends. */

@@ -124,10 +124,11 @@ struct library {
 
 /* --- Files --- */
 
-/* Paths of a container mean its own root, absolute links too. */
+/* Paths of a container mean its own root, absolute links too. What it calls a library may be a FIFO. */
 static int root_open(int root, const char *path, int flags)
 {
-	struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
+	const int wary = flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY;
+	struct open_how how = {.flags = (uint64_t)(flags | wary | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT};
 	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 
 	return fd < 0 ? -errno : fd;
