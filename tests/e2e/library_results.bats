@@ -27,7 +27,8 @@ observed_end() { # N attempts
 
 # Of the attempt: how it ended, and what the registration came to.
 result() { # [NTH]
-	lines attempt | sed -n "${1:-1}p" | jq -c '[.outcome, .failed_phase, .reason, .registration.component]'
+	# in the order of their beginnings: a failure is told at once, a success when it has settled
+	lines attempt | jq -cs --argjson n "${1:-1}" 'sort_by(.start)[$n - 1] | [.outcome, .failed_phase, .reason, .registration.component]'
 }
 
 # A refusal is an answer, on the timeline like any other.
@@ -92,7 +93,7 @@ refused() { # LAB-OPTIONS CLIENT-OPTIONS COMPONENT CONDITION
 	observed_end 2
 	[ "$(result 1)" = '["registered",null,null,"callbridge.example.com"]' ]
 	[ "$(result 2)" = '["failed","register","conflict","callbridge.example.com"]' ]
-	lines attempt | jq -es '.[1].registration | .error == "conflict" and .result != "success"' >/dev/null
+	lines attempt | jq -es 'sort_by(.start)[1].registration | .error == "conflict" and .result != "success"' >/dev/null
 	# the first one's session is not touched by it
 	[ "$(lines session | jq -r .state | head -n 1)" = up ]
 	is_running "$CLIENT_PID"
