@@ -554,6 +554,7 @@ static void armed_close(struct library *l, struct armed *a)
 			close(a->fds[i]);
 	for (size_t i = 0; i < a->n_links; i++)
 		ring_source_probe_detach(a->links[i]);
+	ring_source_library_forget(l->config.ring, (uint32_t)a->key);
 	table_remove(l->processes, a->key);
 	TAILQ_REMOVE(&l->by_age, a, by_age);
 	free(a);
@@ -561,6 +562,7 @@ static void armed_close(struct library *l, struct armed *a)
 
 static struct armed *armed_get(struct library *l, uint32_t pid)
 {
+	static const struct lib_offsets unknown = {-1, -1};
 	struct armed *a = table_find(l->processes, pid);
 
 	if (a)
@@ -579,7 +581,18 @@ static struct armed *armed_get(struct library *l, uint32_t pid)
 		return NULL;
 	}
 	TAILQ_INSERT_TAIL(&l->by_age, a, by_age);
+	/* Before anything is opened: then its end is told, or has been before and opening fails. */
+	ring_source_library_offsets(l->config.ring, pid, &unknown);
 	return a;
+}
+
+/* A pid is given out again; what is known of the last one that had it is not this one's. */
+static void armed_forget(struct library *l, uint32_t pid)
+{
+	struct armed *a = table_find(l->processes, pid);
+
+	if (a)
+		armed_close(l, a);
 }
 
 static int site_attach(struct library *l, struct armed *a, const struct lib_file *f, const struct probe_site *s)
@@ -800,10 +813,12 @@ static int rescans_run(struct library *l)
 static void on_arm(const struct lib_arm *arm, void *arg)
 {
 	struct library *l = arg;
-	struct armed *a;
 
 	switch (arm->why) {
 	case LIB_ARM_FORK:
+		armed_forget(l, arm->tgid);
+		process_expect(l, arm->tgid);
+		break;
 	case LIB_ARM_ATTACH:
 		process_expect(l, arm->tgid);
 		break;
@@ -816,9 +831,7 @@ static void on_arm(const struct lib_arm *arm, void *arg)
 		process_arm(l, arm->tgid);
 		break;
 	case LIB_ARM_EXIT:
-		a = table_find(l->processes, arm->tgid);
-		if (a)
-			armed_close(l, a);
+		armed_forget(l, arm->tgid);
 		break;
 	default:
 		break;

@@ -161,7 +161,17 @@ static int entry_look(csh cs, int fd, uint64_t address, uint64_t offset, bool fo
 	return 0;
 }
 
-/* The displacement of a body that is `mov disp(%rdi),%rax` (or %eax) first; -1. */
+/* xor of a register with itself, not the result's: hardened builds clear what they used. */
+static bool clears_register(const cs_insn *i)
+{
+	const cs_x86 *x = &i->detail->x86;
+
+	return i->id == X86_INS_XOR && x->op_count == 2 && x->operands[0].type == X86_OP_REG &&
+	       x->operands[1].type == X86_OP_REG && x->operands[0].reg == x->operands[1].reg &&
+	       !is_register(x->operands[0].reg, X86_REG_RAX, X86_REG_EAX);
+}
+
+/* The displacement of a body that is `mov disp(%rdi),%rax` (or %eax) and returns that; -1: it is something else. */
 static int32_t accessor_look(csh cs, int fd, uint64_t offset)
 {
 	uint8_t code[CODE_MAX];
@@ -171,22 +181,28 @@ static int32_t accessor_look(csh cs, int fd, uint64_t offset)
 	size_t size = n > 0 ? (size_t)n : 0;
 	cs_insn *i = cs_malloc(cs);
 	int32_t disp = -1;
+	bool returns = false;
 
 	while (i && cs_disasm_iter(cs, &at, &size, &address, i)) {
 		const cs_x86 *x = &i->detail->x86;
 
-		if (i->id == X86_INS_ENDBR64)
+		if (i->id == X86_INS_ENDBR64 || (disp >= 0 && clears_register(i)))
 			continue;
+		if (disp >= 0) {
+			returns = i->id == X86_INS_RET;
+			break;
+		}
 		if (i->id == X86_INS_MOV && x->op_count == 2 && x->operands[0].type == X86_OP_REG &&
 		    is_register(x->operands[0].reg, X86_REG_RAX, X86_REG_EAX) && x->operands[1].type == X86_OP_MEM &&
 		    x->operands[1].mem.base == X86_REG_RDI && x->operands[1].mem.index == X86_REG_INVALID &&
 		    x->operands[1].mem.disp >= 0 && x->operands[1].mem.disp <= INT32_MAX)
 			disp = (int32_t)x->operands[1].mem.disp;
-		break;
+		else
+			break;
 	}
 	if (i)
 		cs_free(i, 1);
-	return disp;
+	return returns ? disp : -1;
 }
 
 static int disassembler_open(csh *ret)

@@ -397,6 +397,12 @@ void ring_source_library_offsets(struct ring_source *s, uint32_t tgid, const str
 	(void)bpf_map_update_elem(bpf_map__fd(s->skel->maps.lib_procs), &tgid, offsets, BPF_ANY);
 }
 
+void ring_source_library_forget(struct ring_source *s, uint32_t tgid)
+{
+	/* Not there where the kernel has told of its end. */
+	(void)bpf_map_delete_elem(bpf_map__fd(s->skel->maps.lib_procs), &tgid);
+}
+
 void *ring_source_probe_attach(struct ring_source *s, const char *name, int pid, const char *path, uint64_t offset,
 			       bool is_return)
 {

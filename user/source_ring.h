@@ -64,6 +64,7 @@ int ring_source_arms_fd(const struct ring_source *s);
 void ring_source_arms_drain(struct ring_source *s, void (*each)(const struct lib_arm *arm, void *arg), void *arg);
 /* @tgid has been dealt with; where its library keeps what. */
 void ring_source_library_offsets(struct ring_source *s, uint32_t tgid, const struct lib_offsets *offsets);
+void ring_source_library_forget(struct ring_source *s, uint32_t tgid);
 /* One probe by libbpf's own attach, where tracefs is missing. NULL with errno set. */
 void *ring_source_probe_attach(struct ring_source *s, const char *name, int pid, const char *path, uint64_t offset,
 			       bool is_return);

@@ -251,6 +251,8 @@ static void test_offsets(void **state)
 		{"488b87b8090000 c3", 0x9b8},	       /* mov rax,[rdi+0x9b8] */
 		{"f30f1efa 488b87b8090000 c3", 0x9b8}, /* endbr64 */
 		{"8b4744 c3", 0x44},		       /* mov eax,[rdi+0x44] */
+		{"488b87b8090000 31ff c3", 0x9b8},     /* xor edi,edi */
+		{"8b07 85c0 7403 c3", -1},	       /* mov eax,[rdi]; test: OpenSSL 3.2 looks what it has first */
 		{"488b86b8090000 c3", -1},	       /* of rsi */
 		{"833f00 7505 c3", -1},		       /* cmp dword [rdi],0: OpenSSL 3.2 looks what it has first */
 		{"c3", -1},
