@@ -21,7 +21,7 @@ teardown() {
 
 # Beside the one that cbtrace_start starts, at a port that was free.
 export_start() { # ARG…
-	"$CBTRACE" export --listen 127.0.0.1:0 --cgroup "$(lab_cgroup)" "$@" >"$BATS_TEST_TMPDIR/export.out" 2>"$EXPORT_ERR" 3>&- &
+	"$CBTRACE" export --listen 127.0.0.1:0 --no-library --cgroup "$(lab_cgroup)" "$@" >"$BATS_TEST_TMPDIR/export.out" 2>"$EXPORT_ERR" 3>&- &
 	EXPORT_PID=$!
 	E2E_PIDS+=("$EXPORT_PID")
 	wait_for 10 grep -q '^cbtrace: ready' "$EXPORT_ERR"
