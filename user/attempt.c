@@ -277,11 +277,19 @@ static uint64_t hidden_deadline(const struct attempt *a, const struct leg *l, ui
 	const struct tls_handshake *h = leg_handshake(l);
 	uint64_t settled = h->complete_ns + ATTEMPT_SETTLE_NS;
 
-	if (h->server_after_ns && h->server_after_ns < settled)
+	/* What the library tells of a call comes when that returns; the server may be faster. */
+	if (h->server_after_ns && h->server_after_ns < settled && !l->library)
 		settled = h->server_after_ns;
 	if (leg_end(l) && leg_end(l) < settled)
 		return failed_deadline(a, leg_end(l), idle_ns);
 	return settled;
+}
+
+/* The server has answered on the wire, and the library told of nothing that came in: its reads are not seen. */
+static bool reads_unseen(const struct leg *l, const struct registration *r)
+{
+	return leg_handshake(l)->server_after_ns && !r->last_inbound_ns && !r->refused_ns && !l->server_closed_first &&
+	       !leg_alert_received(l).kind;
 }
 
 /* The handshake is complete and the plaintext visible. */
@@ -296,6 +304,8 @@ static uint64_t registration_deadline(const struct attempt *a, const struct leg 
 		return failed_deadline(a, leg_end(l), idle_ns);
 	if (leg_alert_received(l).kind)
 		return failed_deadline(a, leg_alert_received(l).ts, idle_ns);
+	if (reads_unseen(l, r))
+		return leg_handshake(l)->server_after_ns + idle_ns;
 	if (registration_awaits(r))
 		return attempt_lossy(a) ? attempt_activity(a) + ATTEMPT_LOSSY_NS : 0;
 	return later(leg_handshake(l)->complete_ns, registration_turn(r)) + idle_ns;
@@ -503,6 +513,8 @@ static void judge_registration(const struct leg *l, const struct registration *r
 		v->end_ns = r->accepted_ns;
 	} else if (r->refused_ns) {
 		fail(v, PHASE_REGISTER, r->error, r->refused_ns);
+	} else if (reads_unseen(l, r)) {
+		judge_hidden(l, exit_ns, v);
 	} else if (leg_end(l) || leg_alert_received(l).kind) {
 		judge_register(l, registration_awaits(r), exit_ns, v);
 	} else {

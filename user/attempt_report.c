@@ -594,6 +594,8 @@ static void parts_fill(struct draft *d, struct report_attempt *r)
 		if (h->complete_ns && g && register_start(d->winner)) {
 			registration_fill(d, d->winner, g);
 			r->registration = &d->registration;
+			if (!g->last_inbound_ns && d->verdict.outcome == OUTCOME_CONNECTED)
+				r->registration_missing = MISSING_NOT_VISIBLE;
 		} else if (h->complete_ns && !g) {
 			r->registration_missing = MISSING_NOT_VISIBLE;
 		}

@@ -218,7 +218,11 @@ bool leg_tls_complete(const struct leg *l)
 
 const struct registration *leg_registration(const struct leg *l)
 {
-	return l->library && !l->library->registration.not_xmpp ? &l->library->registration : NULL;
+	const struct registration *r = l->library ? &l->library->registration : NULL;
+
+	/* Where the wire shows data of the client and the library none, its calls are not seen: probes that came late.
+	 */
+	return r && !r->not_xmpp && (r->first_out_ns || !leg_handshake(l)->client_app_ns) ? r : NULL;
 }
 
 struct tls_alert_seen leg_alert_received(const struct leg *l)

@@ -422,6 +422,41 @@ static void test_not_mixed(void **state)
 	script_free(s);
 }
 
+/*
+ * Probes that came late see the ClientHello and not the calls after it, or the writes and not the reads. What the wire
+ * shows then counts: no failure is made out of what was not seen.
+ */
+static void test_half_armed(void **state)
+{
+	(void)state;
+	for (int writes = 0; writes < 2; writes++) {
+		struct script *s = script_new(NULL);
+		const char *json;
+
+		connection(s, 3, 77);
+		script_app(s, 3, CBT_OUT, 150);
+		if (writes)
+			script_lib_element(s, 77, CBT_OUT, "stream", "callbridge.example.com");
+		script_wait(s, 20 * MS);
+		script_app(s, 3, CBT_IN, 200);
+		if (writes)
+			script_lib_element(s, 77, CBT_OUT, "handshake", "");
+		script_app(s, 3, CBT_OUT, 60);
+		script_wait(s, 20 * MS);
+		script_app(s, 3, CBT_IN, 40);
+		script_wait(s, 100 * MS);
+		script_segment(s, 3, CBT_OUT, CBT_TCP_FIN | CBT_TCP_ACK, NULL, 0);
+		script_release(s, 3);
+		script_wait(s, IDLE);
+		script_tick(s);
+		json = script_report(s, "attempt", 0);
+		assert_json(json, "outcome", "connected");
+		assert_json(json, "tls.joined_by", "random");
+		assert_json(json, "registration.result", writes ? "null" : "");
+		script_free(s);
+	}
+}
+
 /* Another process's library cannot speak for a leg, even with its random. */
 static void test_other_process(void **state)
 {
@@ -1457,6 +1492,7 @@ int main(void)
 		cmocka_unit_test(test_certificate),
 		cmocka_unit_test(test_untrusted),
 		cmocka_unit_test(test_not_mixed),
+		cmocka_unit_test(test_half_armed),
 		cmocka_unit_test(test_other_process),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_nagle),
