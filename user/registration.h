@@ -15,7 +15,7 @@
 #include "report.h"
 
 /* A stream error so soon after the server's consent takes it back: `conflict` may follow accepted credentials. */
-#define REGISTRATION_SETTLE_NS 200000000ULL
+#define REGISTRATION_SETTLE_NS 50000000ULL
 
 #define REGISTRATION_ASKED_MAX                                                                \
 	32 /* requests of the server whose answers are timed at once; the oldest is forgotten \

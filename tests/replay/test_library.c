@@ -161,7 +161,7 @@ static void test_conflict_after(void **state)
 	(void)state;
 	connection(s, 3, 77);
 	registration(s, 3, 77);
-	script_wait(s, 100 * MS);
+	script_wait(s, 40 * MS);
 	script_lib_element(s, 77, CBT_IN, "error", "conflict");
 	script_release(s, 3);
 	script_wait(s, IDLE);
