@@ -458,7 +458,7 @@ static int namespace_files(struct library *l, uint32_t pid, uint64_t *ret_files)
 
 static int executable_file(struct library *l, uint32_t pid, uint64_t *files)
 {
-	struct lib_file *f;
+	struct lib_file *f = NULL;
 	char path[32];
 	int fd, r;
 
@@ -467,7 +467,7 @@ static int executable_file(struct library *l, uint32_t pid, uint64_t *files)
 	if (fd < 0)
 		return -errno;
 	r = file_get(l, fd, path, &f);
-	if (r == 0)
+	if (f)
 		*files |= 1ULL << f->index;
 	close(fd);
 	return r;
@@ -1014,14 +1014,16 @@ static void fd_close(int fd)
 void library_close(struct library *l)
 {
 	const uint64_t one = 1;
-	struct armed *a;
+	struct armed *a, *next;
 
 	if (!l)
 		return;
 	if (l->armer_runs && write(l->stop, &one, sizeof(one)) == sizeof(one))
 		pthread_join(l->armer, NULL);
-	while ((a = TAILQ_FIRST(&l->by_age)))
+	for (a = TAILQ_FIRST(&l->by_age); a; a = next) {
+		next = TAILQ_NEXT(a, by_age);
 		armed_close(l, a);
+	}
 	fd_close(l->closing[1]);
 	if (l->closer_runs)
 		pthread_join(l->closer, NULL);

@@ -21,13 +21,13 @@
 /* Since Linux 5.2. */
 static int mount_detached(void)
 {
-	int fs = fsopen("tracefs", FSOPEN_CLOEXEC), dir;
+	int fs = fsopen("tracefs", FSOPEN_CLOEXEC), dir = -1;
 
 	if (fs < 0)
 		return -errno;
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		dir = -errno;
-	else if ((dir = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)) < 0)
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		dir = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	if (dir < 0)
 		dir = -errno;
 	close(fs);
 	return dir;

@@ -51,7 +51,7 @@ hex() {
 	printf 'stream:stream jabber:component:accept callbridge.example.com' | hex >>"$BATS_TEST_TMPDIR/secrets"
 
 	# the ring and the memory of cbtrace, while it runs; its own vocabulary and the names that DNS told are no secret
-	allow=(--allow .example.com component XMPP_COMPONENT xmpp-component "{version=" "The version, as")
+	allow=(--allow .example.com handshake component XMPP_COMPONENT xmpp-component "{version=" "The version, as")
 	leaks "$BATS_TEST_TMPDIR/secrets" $WINDOW "pid:$CBTRACE_PID" "${allow[@]}"
 	cbtrace_stop
 	"$CBTRACE" replay "$BATS_TEST_TMPDIR/$RECORDING" >"$BATS_TEST_TMPDIR/timeline"
@@ -72,7 +72,7 @@ hex() {
 	wait_for 5 capture_has '<handshake'
 	capture_stop
 	payload tcp.payload >"$BATS_TEST_TMPDIR/secrets"
-	leaks "$BATS_TEST_TMPDIR/secrets" $WINDOW "pid:$CBTRACE_PID" "$OUT" --allow .example.com component XMPP_COMPONENT xmpp-component
+	leaks "$BATS_TEST_TMPDIR/secrets" $WINDOW "pid:$CBTRACE_PID" "$OUT" --allow .example.com handshake component XMPP_COMPONENT xmpp-component
 	cbtrace_stop
 }
 
@@ -180,7 +180,7 @@ s.close()
 
 @test "plaintext behind a ClientHello, and a server that answers it in plaintext, leave no byte" {
 	lab_start --xmpp none
-	said=("<hidden>in the segment of the hello</hidden>" "<hidden>once the server has answered</hidden>" "<?xml version='1.0'?><answered in='clear text'/>")
+	said=("<hidden>quinces marinate blithely</hidden>" "<hidden>once the server has answered</hidden>" "<?xml version='1.0'?><answered in='clear text'/>")
 	printf '%s\n' "${said[@]}" | while read -r line; do printf '%s' "$line" | hex; done >"$BATS_TEST_TMPDIR/secrets"
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/secrets")" = 3 ]
 	"$LAB" exec "$NAME" cb python3 -c "$PLAIN_SERVER" "${said[2]}" >"$BATS_TEST_TMPDIR/server" 3>&- &
