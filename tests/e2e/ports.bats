@@ -126,7 +126,7 @@ asker() { # DOMAIN PEER…
 	cbtrace_stop
 	[ "$(lines attempt | wc -l)" = 1 ]
 	[ "$(lines leg | wc -l)" = 0 ]
-	[ "$(lines attempt | jq -c '[.legs, .tls, .outcome, .reason]')" = '[[],null,"failed","gave_up"]' ]
+	[ "$(lines attempt | jq -c '[.legs, .tls, .outcome, .reason]')" = '[[],null,"abandoned","process_exit"]' ]
 }
 
 @test "who did not ask is not traced on that port" {
