@@ -317,16 +317,6 @@ static int color_set(const struct option_row *row, const char *value, struct opt
 	return 0;
 }
 
-/* The library probes of DESIGN section 6 are not there yet; a script that switches them off may say so already. */
-static int no_library_set(const struct option_row *row, const char *value, struct options *o, struct failure *f)
-{
-	(void)row;
-	(void)value;
-	(void)o;
-	(void)f;
-	return 0;
-}
-
 static int help_set(const struct option_row *row, const char *value, struct options *o, struct failure *f)
 {
 	(void)row;
@@ -376,8 +366,6 @@ static const struct option_row rows[] = {
 	 0},
 	{"color", 0, NULL, FOR(WATCH) | FOR(REPLAY), true, "colours even if the output is no terminal", color_set, 0},
 	{"no-color", 0, NULL, FOR(WATCH) | FOR(REPLAY), true, "no colours", color_set, 0},
-	{"no-library", 0, NULL, FOR_LIVE, true, "no library probes; this version has none, so no effect",
-	 no_library_set, 0},
 	{"verbose", 'v', NULL, FOR_ALL, true, "tell more on standard error", FLAG(verbose)},
 	{"help", 'h', NULL, FOR_ALL, true, "this text", help_set, 0},
 	{"version", 'V', NULL, FOR_ALL, true, "the version", version_set, 0},
