@@ -120,6 +120,7 @@ struct library {
 	struct armed_list by_age; /* least recently armed first */
 	struct rescan rescans[RESCANS_MAX];
 	size_t n_rescans;
+	_Atomic uint64_t lost[CBT_LOST_STAGES]; /* the loop reads it */
 };
 
 /* --- Files --- */
@@ -473,12 +474,19 @@ static int executable_file(struct library *l, uint32_t pid, uint64_t *files)
 	return r;
 }
 
-/* The path of a line of /proc/PID/maps, if it is one of OpenSSL's libraries; cut into the text. NULL otherwise. */
-static char *maps_line_library(char *line)
+/* The next of OpenSSL's libraries in the text of /proc/PID/maps, where each has several lines in a row; @last the one
+ * before it or NULL. Cut into the text; NULL there is none. */
+static const char *maps_next_library(char **text, const char *last)
 {
-	char *path = strchr(line, '/'), *name = path ? strrchr(path, '/') + 1 : NULL;
+	char *line;
 
-	return name && library_named(name) ? path : NULL;
+	while ((line = strsep(text, "\n"))) {
+		const char *path = strchr(line, '/'), *name = path ? strrchr(path, '/') + 1 : NULL;
+
+		if (name && library_named(name) && !(last && strcmp(path, last) == 0))
+			return path;
+	}
+	return NULL;
 }
 
 static bool path_deleted(const char *path)
@@ -492,7 +500,8 @@ static bool path_deleted(const char *path)
 /* What it has mapped. 0, or why something that it has cannot be used: -ESTALE its file is gone, another errno. */
 static int mapped_files(struct library *l, uint32_t pid, uint64_t *files)
 {
-	char name[32], *text, *save = NULL, last[PATH_MAX] = "";
+	char name[32], *text, *rest;
+	const char *path = NULL;
 	int root, r, worst = 0;
 
 	snprintf(name, sizeof(name), "/proc/%u/maps", pid);
@@ -500,15 +509,11 @@ static int mapped_files(struct library *l, uint32_t pid, uint64_t *files)
 	if (r < 0)
 		return r;
 	root = process_root_open(pid);
-	for (char *line = strtok_r(text, "\n", &save); line && root >= 0; line = strtok_r(NULL, "\n", &save)) {
-		const char *path = maps_line_library(line);
+	rest = text;
+	while (root >= 0 && (path = maps_next_library(&rest, path))) {
 		struct lib_file *f;
 		int fd;
 
-		/* A library has several lines in a row. */
-		if (!path || strcmp(path, last) == 0)
-			continue;
-		snprintf(last, sizeof(last), "%s", path);
 		if (path_deleted(path)) {
 			worst = -ESTALE;
 			continue;
@@ -535,8 +540,9 @@ static void tell(struct library *l, uint32_t pid, enum cbt_library_state state)
 	struct cbt_ev_lib_proc ev = {.h = {.ts = host_now(), .len = sizeof(ev), .type = CBT_EV_LIB_PROC, .tgid = pid},
 				     .state = (__u8)state};
 
-	/* A full pipe: the loop is far behind, and only an explanation is lost. */
-	(void)!write(l->told[1], &ev, sizeof(ev));
+	/* A full pipe: the loop is far behind. */
+	if (write(l->told[1], &ev, sizeof(ev)) != sizeof(ev))
+		l->lost[CBT_LOST_RING]++;
 }
 
 static void armed_tell(struct library *l, struct armed *a, enum cbt_library_state state)
@@ -573,11 +579,11 @@ static struct armed *armed_get(struct library *l, uint32_t pid)
 		armed_close(l, a);
 	}
 	a = calloc(1, sizeof(*a));
-	if (!a)
-		return NULL;
-	a->key = pid;
-	if (table_insert(l->processes, a) < 0) {
+	if (a)
+		a->key = pid;
+	if (!a || table_insert(l->processes, a) < 0) {
 		free(a);
+		l->lost[CBT_LOST_TRACKED]++;
 		return NULL;
 	}
 	TAILQ_INSERT_TAIL(&l->by_age, a, by_age);
@@ -793,6 +799,7 @@ static void rescan_add(struct library *l, uint32_t pid)
 	if (l->n_rescans == RESCANS_MAX) {
 		memmove(l->rescans, l->rescans + 1, sizeof(l->rescans) - sizeof(l->rescans[0]));
 		l->n_rescans--;
+		l->lost[CBT_LOST_TRACKED]++;
 	}
 	l->rescans[l->n_rescans++] = (struct rescan){pid, host_now() + RESCAN_NS};
 }
@@ -1050,6 +1057,12 @@ bool library_next(struct library *l, struct cbt_ev_lib_proc *ret_event)
 	return read(l->told[0], ret_event, sizeof(*ret_event)) == sizeof(*ret_event);
 }
 
+void library_lost(const struct library *l, uint64_t count[CBT_LOST_STAGES])
+{
+	for (size_t i = 0; i < CBT_LOST_STAGES; i++)
+		count[i] += l->lost[i];
+}
+
 /* --- For a question --- */
 
 static void look_at(int fd, const char *path, struct library_file *ret)
@@ -1070,17 +1083,12 @@ static void look_at(int fd, const char *path, struct library_file *ret)
 
 static size_t look_mapped(char *text, int root, struct library_file *files, size_t max)
 {
-	char *save = NULL, last[PATH_MAX] = "";
+	const char *path = NULL;
 	size_t n = 0;
 
-	for (char *line = strtok_r(text, "\n", &save); line && n < max; line = strtok_r(NULL, "\n", &save)) {
-		const char *path = maps_line_library(line);
-		int fd;
+	while (n < max && (path = maps_next_library(&text, path))) {
+		int fd = path_deleted(path) ? -ESTALE : root_open(root, path, O_RDONLY);
 
-		if (!path || strcmp(path, last) == 0)
-			continue;
-		snprintf(last, sizeof(last), "%s", path);
-		fd = path_deleted(path) ? -ESTALE : root_open(root, path, O_RDONLY);
 		look_at(fd, path, &files[n++]);
 		fd_close(fd);
 	}

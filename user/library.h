@@ -41,6 +41,8 @@ void library_close(struct library *l); /* accepts NULL */
 int library_fd(const struct library *l);
 /* What has become known of a process. */
 bool library_next(struct library *l, struct cbt_ev_lib_proc *ret_event);
+/* Adds what was lost on the way, of any thread, by stage. */
+void library_lost(const struct library *l, uint64_t count[CBT_LOST_STAGES]);
 
 /* --- For `cbtrace check` --- */
 

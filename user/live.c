@@ -173,6 +173,8 @@ static void live_lost(struct live *l)
 	uint64_t count[CBT_LOST_STAGES] = {0};
 
 	ring_source_lost(l->ring, count);
+	if (l->library)
+		library_lost(l->library, count);
 	for (size_t i = 0; i < CBT_LOST_STAGES; i++)
 		ev.count[i] = count[i];
 	if (l->recorder)
