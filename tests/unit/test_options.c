@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -134,6 +135,7 @@ static void values_are_kept(void **state)
 	parsed("--ring-size 512M --no-library --no-color", &o);
 	assert_int_equal(o.ring_bytes, 512 << 20);
 	assert_int_equal(o.color, COLOR_NEVER);
+	assert_true(o.no_library);
 	parsed("--no-color --color", &o);
 	assert_int_equal(o.color, COLOR_ALWAYS);
 	parsed("--ring-size 131072", &o);
@@ -311,6 +313,19 @@ static void too_many_ports_are_refused(void **state)
 	assert_non_null(strstr(f.text, "too many"));
 }
 
+static void help_names_each_option_once(const char *text)
+{
+	for (const char *at = strstr(text, "  --"); at; at = strstr(at + 1, "  --")) {
+		char name[34];
+
+		assert_int_equal(sscanf(at, "%31s", name), 1);
+		strcat(name, " ");
+		for (const char *later = at + 4; (later = strstr(later, name)); later++)
+			if (strncmp(later - 2, "  ", 2) == 0)
+				fail_msg("%s stands twice", name);
+	}
+}
+
 static void help_fits_a_terminal(void **state)
 {
 	(void)state;
@@ -323,6 +338,7 @@ static void help_fits_a_terminal(void **state)
 		options_help(out, (enum command)topic);
 		assert_int_equal(fclose(out), 0);
 		assert_non_null(strstr(text, "Usage: cbtrace"));
+		help_names_each_option_once(text);
 		for (char *save = NULL, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 			if (strlen(line) > 100)
 				fail_msg("help of %u is too wide: %s", topic, line);
